@@ -102,30 +102,26 @@ def head_costs(model: PreTrainedModel, n_tokens: int = 128) -> dict[str, Any]:
     blocks = attention_blocks(model)
     parameters, multiply_adds, uncounted = _counts(model, blocks, n_tokens)
     is_known = not any(block.layout.other_attention for block in blocks)
+    costs = []
+    for block in blocks:
+        size = block.group_size
+        is_last = size == block.n_heads  # of one group, whose last head is that of the block
+        owned = [head_parameters(block, range(n)) if block.depth == 0 else 0 for n in (1, size)]
+        whole, without_one, without_group = (_multiply_adds(block, range(n), n_tokens) for n in (0, 1, size))
+        of_head = whole - without_one
+        of_group = 0 if is_last else whole - without_group - size * of_head
+        rest = whole - block.n_heads * of_head - block.n_heads // size * of_group
+        about = {**block.describe(), "group_size": size}
+        about |= {"head_parameters": owned[0], "group_parameters": owned[1] - size * owned[0]}
+        counts = {"head_multiply_adds": of_head, "group_multiply_adds": of_group, "block_multiply_adds": rest}
+        costs.append(about | (counts if is_known else dict.fromkeys(counts)))
     used = sum(_multiply_adds(block, (), n_tokens) for block in blocks)
     return {
         "n_tokens": n_tokens,
         "parameters": sum(parameters.values()),
         "multiply_adds": sum(multiply_adds.values()) + used if is_known else None,
         "lower_bound": bool(uncounted) and is_known,
-        "blocks": [{**block.describe(), **_costs_of_heads(block, n_tokens, is_known)} for block in blocks],
-    }
-
-
-def _costs_of_heads(block: AttentionBlock, n_tokens: int, is_known: bool) -> dict[str, int | None]:
-    size, is_last = block.group_size, block.group_size == block.n_heads  # of one group: its last head is the block's
-    owned = [head_parameters(block, range(n)) if block.depth == 0 else 0 for n in (1, size)]
-    whole, without_one, without_group = (_multiply_adds(block, range(n), n_tokens) for n in (0, 1, size))
-    of_head = whole - without_one
-    of_group = 0 if is_last else whole - without_group - size * of_head
-    rest = whole - block.n_heads * of_head - block.n_heads // size * of_group
-    return {
-        "group_size": size,
-        "head_parameters": owned[0],
-        "group_parameters": owned[1] - size * owned[0],
-        "head_multiply_adds": of_head if is_known else None,
-        "group_multiply_adds": of_group if is_known else None,
-        "block_multiply_adds": rest if is_known else None,
+        "blocks": costs,
     }
 
 

@@ -28,7 +28,7 @@ from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
-from prune_heads.studies import ablating, curves, pruning, scoring, setup, steps
+from prune_heads.studies import ablating, curves, pruning, scoring, setup
 from prune_heads.tasks.task import NAME, Split, Task, kind_of, load_task, task_of_labels, task_of_rows
 
 
@@ -91,7 +91,7 @@ class Evaluator:
         self.seed, self._data = seed, data
         how: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length, **options}
         asked: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
-        self._again = partial(Evaluator, device=device, seed=seed, **asked, **how)
+        self._again: Callable[..., Evaluator] = partial(Evaluator, device=device, seed=seed, **asked, **how)
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
         if isinstance(model, str):
             kind = task.spec.kind if task is not None else None if objective is None else kind_of(objective)
@@ -124,8 +124,7 @@ class Evaluator:
         else:
             batches = replace(batches, objective=subject.objective)
             subject = replace(subject, batch_size=batches.batch_size)
-        kept = PredictionStore(store, on_damage=reporter.note)
-        self._predictions = Predictions(subject, chosen, kept, reporter, batches)
+        self._predictions = Predictions(subject, chosen, PredictionStore(store, reporter.note), reporter, batches)
 
     def on(self, data: Any = None, *, split: str | None = None, max_examples: int | None = None) -> "Evaluator":
         """The same model on other examples: another split of the task, or other data.
@@ -145,7 +144,7 @@ class Evaluator:
             HeadDescriptorError: If the heads are not there.
             PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
         """
-        return Evaluation(**steps.evaluate(self._predictions, self._mask(heads), self.seed))
+        return Evaluation(**ablating.evaluate(self._predictions, self._mask(heads), self.seed))
 
     def score(
         self,
@@ -170,7 +169,6 @@ class Evaluator:
         name = own.name if own is not None else str(criterion)
         asked = Scoring(name, estimator, normalize, self.seed)
         scores, _, about = scoring.score(self._predictions.subject, asked, self._predictions, criterion=own)
-        about["blocks"] = tuple(about["blocks"])
         return Scores(scores.values, scores.standard_error, scores.gone, **about)
 
     def ablate(
@@ -219,7 +217,7 @@ class Evaluator:
         Raises:
             PruneHeadsError: As for `evaluate`.
         """
-        return Comparison(**steps.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
+        return Comparison(**ablating.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
 
     def _mask(self, heads: Heads | None) -> HeadMask:
         n_heads, heads = self._predictions.subject.n_heads, {} if heads is None else heads

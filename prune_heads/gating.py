@@ -52,7 +52,7 @@ def gated(model: nn.Module, gates: Sequence[Gate]) -> Iterator[nn.Module]:
             every.setdefault(block.output.module, _Gates()).calls.append((block, gate))
     with ExitStack() as hooks:
         hooks.enter_context(uncompiled())
-        hooks.callback(stay_dense(model))
+        hooks.push(stay_dense(model))
         for hook in every.values():
             hooks.push(on_context(hook.calls[0][0], hook))
             for module in {block.module for block, _ in hook.calls}:
@@ -125,18 +125,16 @@ def evaluating(model: nn.Module, *, frozen: bool = False) -> Iterator[nn.Module]
 
     `frozen`: meanwhile no gradient is computed for a parameter.
     """
-    training = [module for module in model.modules() if module.training]
-    trained = [parameter for parameter in model.parameters() if frozen and parameter.requires_grad]
-    model.eval()
-    try:
-        for parameter in trained:
-            parameter.requires_grad_(False)
+    with ExitStack() as undo:
+        for module in model.modules():
+            if module.training:
+                undo.callback(setattr, module, "training", True)  # not train(), which speaks for the modules inside too
+        for parameter in model.parameters():
+            if frozen and parameter.requires_grad:
+                undo.callback(parameter.requires_grad_)
+                parameter.requires_grad_(False)
+        model.eval()
         yield model
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-        for module in training:
-            module.training = True  # not train(), which speaks for the modules inside too
 
 
 def logits_of(output: Any) -> Tensor:

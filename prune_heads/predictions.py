@@ -114,20 +114,14 @@ class Predictions:
         return self.store.get(self.key(mask))
 
     def keep(self, mask: HeadMask, kept: Kept) -> None:
-        """Put what is kept under a mask into the store.
-
-        Raises:
-            PruneHeadsError: If the store cannot be written.
-        """
+        """Put what is kept under a mask into the store; a `StoreError` if that cannot be written."""
         about = {"model": self.subject.classifier.name, "task": self.subject.task.spec.name, "split": self.split.name}
         self.store.put(self.key(mask), kept, about=about)
 
     def of(self, mask: HeadMask, progress: Progress = silent) -> Kept:
         """What is kept under a mask, `(n_examples, width)` in file order.
 
-        Raises:
-            NotFiniteError: If a number is NaN or infinite.
-            PruneHeadsError: If the store cannot be written.
+        A `NotFiniteError` if a number is NaN or infinite, a `StoreError` if the store cannot be written.
         """
         with self.unchanged():
             if (there := self.stored(mask)) is not None:
@@ -152,10 +146,14 @@ class Predictions:
         return self.objective.metrics(kept, self.references)
 
     def intervals(self, kept: Kept, seed: int) -> dict[str, list[float]]:
-        """The 95% interval of each metric, by the bootstrap with this seed."""
+        """The 95% interval of each metric, by the bootstrap of the examples or their groups with this seed."""
         answers, references, measures = self.answers(kept), self.references, self.objective.measures
         how: dict[str, Any] = {"seed": seed, "groups": self.groups}
         return {name: list(metric_interval(each, answers, references, **how)) for name, each in measures.items()}
+
+    def interval(self, answers: NDArray[Any], seed: int) -> tuple[float, float]:
+        """That of the headline metric, of what is predicted."""
+        return metric_interval(self.measure, answers, self.references, seed=seed, groups=self.groups)
 
     def compared(self, kept: Mapping[str, Kept], test: Callable[..., Any], seed: int) -> Iterator[dict[str, Any]]:
         """A row a metric: the value of both by their names, second minus first, and what a paired test says of that."""
@@ -169,8 +167,7 @@ class Predictions:
     def check_defined(self) -> None:
         """Refuse a split on which the headline metric says nothing, before any work.
 
-        Raises:
-            DataError: Saying why, e.g. that all its labels are alike.
+        The `DataError` says why, e.g. that all its labels are alike.
         """
         if reason := self.measure.why_undefined(self.references):
             must = f"must be defined on {self.split.name} ({len(self.references)} examples): {reason}"
@@ -202,8 +199,7 @@ class Predictions:
 def model_key(model: nn.Module) -> str:
     """SHA-256 (hex) of all that decides what a transformers model computes: its weights and its configuration.
 
-    Raises:
-        StoreError: If it has no configuration.
+    A `StoreError` if it has no configuration.
     """
     to_dict = getattr(getattr(model, "config", None), "to_dict", None)
     if to_dict is None:

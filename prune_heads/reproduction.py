@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,11 @@ from typing import Any
 
 from prune_heads.checkpoints import folder_name
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
-from prune_heads.files import digest, read_json, write_json, write_text, writing_into
+from prune_heads.files import digest, read_bytes, read_json, text_of, write_json, write_text, writing_into
 from prune_heads.objectives import TASKS, TaskSpec
 from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
 from prune_heads.options.studies import Kind
 from prune_heads.progress import Reporter
-from prune_heads.reading import read_bytes, text_of
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
 from prune_heads.runs import FORMATS, DoneBefore
@@ -40,23 +40,19 @@ def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter) 
     return ablate(setup, options, reporter).record
 
 
-def _curves(*criteria: str, blocks: tuple[str, ...] | None = None) -> Callable[[Setup, Conditions, Reporter], Record]:
+def _curves(
+    criteria: tuple[str, ...], blocks: tuple[str, ...] | None, setup: Setup, asked: Conditions, reporter: Reporter
+) -> Record:
     """On the task's first split, by these criteria, or those that are asked for; of all heads, or those of blocks."""
-
-    def study(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
-        split = TASKS[setup.task].eval_splits[:1] if setup.task in TASKS else ()
-        options = Curves(criteria or asked.criterion, seed=asked.seed, steps=asked.steps, split=split, blocks=blocks)
-        try:
-            return curves(setup, replace(options, score_examples=asked.score_examples), reporter)
-        except HeadDescriptorError as error:  # raised before the long work
-            if blocks is None:
-                raise
-            raise UnfitError(
-                f"the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D; got "
-                f"{setup.model}: {error}"
-            ) from error
-
-    return study
+    split = TASKS[setup.task].eval_splits[:1] if setup.task in TASKS else ()
+    options = Curves(criteria or asked.criterion, seed=asked.seed, steps=asked.steps, split=split, blocks=blocks)
+    try:
+        return curves(setup, replace(options, score_examples=asked.score_examples), reporter)
+    except HeadDescriptorError as error:  # raised before the long work
+        if blocks is None:
+            raise
+        must = "the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D"
+        raise UnfitError(f"{must}; got {setup.model}: {error}") from error
 
 
 def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
@@ -66,9 +62,9 @@ def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {
     "without-one": partial(_ablations, "without-one"),
     "only-one": partial(_ablations, "only-one"),
-    "curve": _curves("gradient"),
-    "orders": _curves(),
-    **{f"curve-{kind}": _curves("gradient", blocks=(kind,)) for kind in "EAD"},
+    "curve": partial(_curves, ("gradient",), None),
+    "orders": partial(_curves, (), None),
+    **{f"curve-{kind}": partial(_curves, ("gradient",), (kind,)) for kind in "EAD"},
     "bench": _bench,
     "estimators": compare_estimators,
 }
@@ -137,11 +133,12 @@ def prepare(name: str, setup: Setup, asked: Conditions, output: Path, new_report
     """Have the records of one subject ready before a table or figure is made; not those of what is timed.
 
     Raises:
-        PruneHeadsError: See `reproduce_job`.
+        PruneHeadsError: See `reproduce_job`, which says by itself where model and task do not fit.
     """
-    _check_task(name, setup)
-    if _TIMED not in REPRODUCTIONS[name].studies:
-        list(_records(name, setup, asked, output / "records", new_reporter))
+    with suppress(UnfitError):
+        _check_task(name, setup)
+        if _TIMED not in REPRODUCTIONS[name].studies:
+            list(_records(name, setup, asked, output / "records", new_reporter))
 
 
 def _check_task(name: str, setup: Setup) -> None:
@@ -167,36 +164,28 @@ def _check_fit(name: str, task: str, translates: bool, n_splits: int) -> None:
 def _records(
     name: str, setup: Setup, asked: Conditions, folder: Path, new_reporter: Callable[[], Reporter] | None
 ) -> Iterator[tuple[str, Record]]:
-    """Each study and its record, of one subject or of the epochs that it stands for.
-
-    The record is the one in the folder, or a new one; without a reporter nothing is computed.
-    """
+    """Each study and its record, of one subject or of the epochs that it stands for."""
     what = REPRODUCTIONS[name]
     models = _epochs(setup, folder, from_records=new_reporter is None) if what.over_epochs else [setup.model]
     for study in what.studies:
         for each in (replace(setup, model=model) for model in models):
-            file = folder / record_name(each, study)
-            there = _readable(read_json(file, "the record of an earlier study")) if file.exists() else None
-            if new_reporter is not None:
-                yield study, _studied(study, each, asked, new_reporter(), file, there)
-            elif there is not None:
-                yield study, there
-            elif file.exists():
-                raise UnfitError(
-                    f"{file.name} must be of format {FORMATS['estimators']}, as its intervals cannot be had from a "
-                    "record of an older one; leave --from-records out, and the study is run again"
-                )
-            else:
-                raise UnfitError(
-                    f"{file.name} must be a readable file in {folder}, for nothing is to be computed; leave "
-                    "--from-records out, or name the model and task of the records"
-                )
+            yield study, _record(study, each, asked, folder / record_name(each, study), new_reporter)
 
 
-def _studied(
-    study: str, setup: Setup, asked: Conditions, reporter: Reporter, file: Path, there: Record | None
+def _record(
+    study: str, setup: Setup, asked: Conditions, file: Path, new_reporter: Callable[[], Reporter] | None
 ) -> Record:
-    """The record of a study, in its file; it is not run again if it is there."""
+    """The record of a study, in its file; not run again if it is there. Without a reporter nothing is computed."""
+    there = _readable(read_json(file, "the record of an earlier study")) if file.exists() else None
+    if new_reporter is None:
+        if there is not None:
+            return there
+        must, cure = f"a readable file in {file.parent}, for nothing is to be computed", "or name its model and task"
+        if file.exists():
+            must = f"of format {FORMATS['estimators']}, as its intervals cannot be had from a record of an older one"
+            cure = "and the study is run again"
+        raise UnfitError(f"{file.name} must be {must}; leave --from-records out, {cure}")
+    reporter = new_reporter()
 
     def admit(identity: Record) -> None:
         if there is not None and there.get("identity_hash") == digest(identity):
@@ -204,8 +193,8 @@ def _studied(
         with writing_into("the output folder", file.parent):
             file.parent.mkdir(parents=True, exist_ok=True)
 
+    reporter.admit = admit
     try:
-        reporter.admit = admit
         record = STUDIES[study](setup, asked, reporter)
     except DoneBefore:
         assert there is not None
@@ -230,17 +219,16 @@ def _model_name(setup: Setup) -> str:
 def _epochs(setup: Setup, folder: Path, *, from_records: bool) -> list[str]:
     """The checkpoints that were kept in a fine-tuning, in order; or those of which there are records."""
     if from_records:
-        name = record_name(replace(setup, model=f"./{_model_name(setup)}/epoch-0"), "curve")
-        before, _, after = name.rpartition("epoch-0")
-        kept = [file.name.removesuffix(after) for file in folder.glob(f"{before}epoch-*{after}")]
+        of_none = record_name(replace(setup, model=f"./{_model_name(setup)}/epoch-0"), "curve")
+        kept = folder.glob("epoch-*".join(of_none.rsplit("epoch-0", 1)))
     else:
-        kept = [checkpoint.name for checkpoint in Path(setup.model).expanduser().glob("epoch-*")]
-    if not kept:
+        kept = Path(setup.model).expanduser().glob("epoch-*")
+    numbers = sorted(int(found[1]) for file in kept if (found := re.search(r"epoch-(\d+)(?:\.|$)", file.name)))
+    if not numbers:
         raise UnfitError(
             f"{_model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...); "
             "there are none. 'prune-heads finetune --keep-epochs' keeps them"
         )
-    numbers = sorted(int(n) for n in (name.rpartition("-")[2] for name in kept) if n.isdecimal())
     return [str(Path(setup.model) / f"epoch-{n}") for n in numbers]
 
 

@@ -77,21 +77,10 @@ class Study:
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """The conditions of a run: date, versions, commit, machine. No path and no host name."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
-        **_commit(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "linear_maps": kernels(),
-    }
+    """The conditions of a run: date, versions, commit, machine. No path and no host name.
 
-
-def _commit() -> dict[str, Any]:
-    """Commit and state of the project's own checkout; both None for an installed package."""
+    `commit` and `dirty` are of the project's own checkout; both are None for an installed package.
+    """
     root, commit, dirty = Path(__file__).resolve().parents[1], None, None
     git = partial(subprocess.run, cwd=root, capture_output=True, text=True, check=True)
     if (root / ".git").exists():
@@ -99,7 +88,17 @@ def _commit() -> dict[str, Any]:
             commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
             # A result does not make the next one dirty.
             dirty = bool(git(["git", "status", "--porcelain", "--", ".", ":!results"]).stdout.strip())
-    return {"commit": commit, "dirty": dirty}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "commit": commit,
+        "dirty": dirty,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "linear_maps": kernels(),
+    }
 
 
 def write_files(folder: Path, files: Files) -> None:
@@ -129,11 +128,8 @@ def check_output(folder: Folder, identity: Mapping[str, Any]) -> None:
     is_run = (target / RECORD_FILE).is_file()
     there = read_json(target / RECORD_FILE, "the record of an earlier run").get("identity_hash") if is_run else None
     if there is None:
-        raise RunError(
-            f"the output must be a new folder or one of an earlier run; {target} is neither (it holds no "
-            f"{RECORD_FILE} of ours). Name another --output"
-        )
+        must = f"the output must be a new folder or one of an earlier run; {target} is neither"
+        raise RunError(f"{must} (it holds no {RECORD_FILE} of ours). Name another --output")
     if there != digest(identity) and not folder.overwrite:
-        raise RunError(
-            f"the output folder {target} holds a different run; name another --output, or replace it with --overwrite"
-        )
+        cure = "name another --output, or replace it with --overwrite"
+        raise RunError(f"the output folder {target} holds a different run; {cure}")

@@ -12,76 +12,56 @@ blocks that see the same tokens; what a head sends is its output through W_O, wi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
+from prune_heads.anatomy import AttentionBlock
 from prune_heads.attention import Attention
+from prune_heads.errors import UnfitError
 
 RIDGE = 1e-3
 CHUNK = 128  # tokens at once
+MOST = 16_384  # numbers that heads send for a token; their covariances take 8 bytes for each two of them
 MEASURES = ("js", "cka", "cosine")
 
 Matrix = NDArray[np.float64]
 
 
-@dataclass
-class Moments:
-    """Sums over tokens of vectors and of their products."""
+class Sums:
+    """What is known of the heads of some blocks after any number of batches.
 
-    n: int
-    total: Matrix
-    products: Matrix
+    Args:
+        blocks: What they did in the first batch, for their shapes and their W_O.
 
-    def __sub__(self, other: "Moments") -> "Moments":
-        return Moments(self.n - other.n, self.total - other.total, self.products - other.products)
+    Raises:
+        UnfitError: If the heads are too many to be compared.
+    """
 
-    def of(self, dims: slice) -> "Moments":
-        """Of some of the dimensions."""
-        return Moments(self.n, self.total[dims], self.products[dims, dims])
+    def __init__(self, blocks: Sequence[Attention]) -> None:
+        self.blocks, device = blocks, blocks[0].context.device
+        sizes = [each.context.shape[2:].numel() for each in blocks]
+        if sum(sizes) > MOST:
+            must = f"heads that are compared may send {MOST:,} numbers a token"
+            why = f"whose covariances take {8 * MOST**2 / 2**30:.0f} GiB; these send {sum(sizes):,}"
+            raise UnfitError(f"{must}, {why}. Name fewer layers with --blocks")
+        # The vectors of a layer are followed by a 1, so that their sum and their number are among the products.
+        edges = accumulate((size + 1 for size in sizes), initial=0)
+        self.layers = [slice(*ends) for ends in pairwise(edges)]
+        self.mapped = np.repeat([each.map is not None for each in blocks], [each.context.shape[2] for each in blocks])
+        where = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+        shapes = (self.mapped.sum(), len(self.mapped), self.layers[-1].stop, *(size + 1 for size in sizes))
+        zeros = (torch.zeros(int(n), int(n), dtype=torch.float64, device=where) for n in shapes)
+        self.js, self.cosine, self.products, *self.held_out = zeros  # of what is held out, those within a layer
 
     @property
-    def mean(self) -> Matrix:
-        """`(dimensions,)`."""
-        return np.asarray(self.total / self.n)
-
-    def around(self, point: Matrix) -> Matrix:
-        """`(dimensions, dimensions)`: the mean of products of vectors less a point; around their mean, covariances."""
-        crossed = np.outer(point, self.mean)
-        return np.asarray(self.products / self.n - crossed - crossed.T + np.outer(point, point))
-
-
-@dataclass
-class Sums:
-    """What is known of the heads of some blocks after any number of batches."""
-
-    blocks: Sequence[Attention]  # as they were first seen, for their shapes and their W_O
-    n_tokens: int = 0
-    n_held_out: int = 0
-    _sums: dict[str, Tensor] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        sizes = [block.context.shape[-1] for block in self.blocks for _ in range(block.context.shape[-2])]
-        edges = np.concatenate([[0], np.cumsum(sizes)]).tolist()
-        self.heads = [slice(*ends) for ends in pairwise(edges)]
-        self.layers = [i for i, block in enumerate(self.blocks) for _ in range(block.context.shape[-2])]
-        self.mapped = [i for i, layer in enumerate(self.layers) if self.blocks[layer].map is not None]
-        device = self.blocks[0].context.device
-        where = torch.device("cpu") if device.type == "mps" else device  # which has no float64
-        n, d = len(self.heads), edges[-1]
-        shapes = {"total": (d,), "held total": (d,), "cosine": (n, n), "js": (n, n)}
-        # Of products of two layers the one half; of what is held out, those within a layer.
-        shapes |= {f"products {i}": (self._of_layer(i).stop - self._of_layer(i).start, d) for i in set(self.layers)}
-        shapes |= {f"held {i}": (self._of_layer(i).stop - self._of_layer(i).start,) * 2 for i in set(self.layers)}
-        self._sums = {name: torch.zeros(shape, dtype=torch.float64, device=where) for name, shape in shapes.items()}
-
-    def _of_layer(self, layer: int) -> slice:
-        own = [dims for dims, of in zip(self.heads, self.layers, strict=True) if of == layer]
-        return slice(own[0].start, own[-1].stop)
+    def n_tokens(self) -> int:
+        """Of all batches."""
+        return int(self.products[-1, -1])
 
     @torch.no_grad()
     def add(self, seen: Sequence[Attention], tokens: Tensor, held_out: Tensor) -> None:
@@ -92,102 +72,87 @@ class Sums:
             tokens: `(batch, queries)`: which queries are tokens, not padding.
             held_out: `(batch,)`: which examples no regression is fitted on.
         """
-        sums, where = self._sums, self._sums["total"].device
         contexts = [each.context[tokens] for each in seen]
-        sent = torch.cat([context.flatten(1).to(where, torch.float64) for context in contexts], dim=1)
-        held = sent[held_out[:, None].expand_as(tokens)[tokens].to(where)]
-        self.n_tokens, self.n_held_out = self.n_tokens + len(sent), self.n_held_out + len(held)
-        sums["total"] += sent.sum(dim=0)
-        sums["held total"] += held.sum(dim=0)
-        for layer in set(self.layers):
-            own = self._of_layer(layer)
-            sums[f"products {layer}"][:, own.start :] += sent[:, own].T @ sent[:, own.start :]
-            sums[f"held {layer}"] += held[:, own].T @ held[:, own]
+        sent = torch.cat([functional.pad(each.flatten(1), (0, 1), value=1) for each in contexts], dim=1)
+        sent = sent.to(self.products)  # in its precision, where it is
+        held = sent[held_out.repeat_interleave(tokens.sum(dim=1)).to(sent.device)]
+        for own, products in zip(self.layers, self.held_out, strict=True):
+            self.products[own, own.start :] += sent[:, own].T @ sent[:, own.start :]  # those of two layers once
+            products += held[:, own].T @ held[:, own]
         maps = [each.map.transpose(1, 2)[tokens] for each in seen if each.map is not None]
         for start in range(0, len(sent), CHUNK):
             some = slice(start, start + CHUNK)
             outputs = torch.cat([each.sent(c[some]) for each, c in zip(seen, contexts, strict=True)], dim=1)
-            unit = torch.nn.functional.normalize(outputs.to(where, torch.float64), dim=-1).transpose(0, 1).flatten(1)
-            sums["cosine"] += unit @ unit.T
+            unit = functional.normalize(outputs.to(self.cosine), dim=-1)
+            self.cosine += torch.einsum("thw,tgw->hg", unit, unit)
             if maps:
-                self._add_divergences(torch.cat([map[some] for map in maps], dim=1).to(where))
-
-    def _add_divergences(self, maps: Tensor) -> None:
-        """Maps are `(tokens, heads, keys)`, of the heads that show theirs."""
-        entropies = torch.special.entr(maps).sum(dim=-1)
-        for i, head in enumerate(self.mapped):
-            mixed = torch.special.entr((maps[:, i : i + 1] + maps[:, i + 1 :]) / 2).sum(dim=-1)
-            divergences = mixed - (entropies[:, i : i + 1] + entropies[:, i + 1 :]) / 2
-            self._sums["js"][head, self.mapped[i + 1 :]] += divergences.double().sum(dim=0)
-
-    def moments(self, which: str = "") -> Moments:
-        """Of all tokens; of those `held out`, only products within a layer are known."""
-        d = len(self._sums["total"])
-        products = np.zeros((d, d))
-        for layer in set(self.layers):
-            own = self._of_layer(layer)
-            found = self._sums[f"held {layer}" if which else f"products {layer}"].cpu().numpy()
-            columns = own if which else slice(own.start, d)
-            products[own, columns] = found if which else found[:, own.start :]
-        if not which:
-            products = np.triu(products) + np.triu(products, 1).T
-        total = self._sums["held total" if which else "total"].cpu().numpy()
-        return Moments(self.n_held_out if which else self.n_tokens, total, products)
-
-    @torch.no_grad()
-    def weights(self) -> list[Matrix]:
-        """Of each head W'W, `(head_dim, head_dim)`, W being its slice of W_O: lengths of outputs by what is sent."""
-        found: list[Matrix] = []
-        for each in self.blocks:
-            eye = torch.eye(each.context.shape[-1], dtype=torch.float64)[:, None].expand(-1, each.context.shape[-2], -1)
-            out = each.sent(eye.to(each.context.device, each.context.dtype)).double().cpu().numpy()
-            found += [part @ part.T for part in out.transpose(1, 0, 2)]
-        return found
+                shown = torch.cat([each[some] for each in maps], dim=1).to(self.js.device)  # `(tokens, heads, keys)`
+                entropies = torch.special.entr(shown).sum(dim=-1)
+                for i in range(len(self.js)):
+                    mixed = torch.special.entr((shown[:, i : i + 1] + shown[:, i + 1 :]) / 2).sum(dim=-1)
+                    divergences = mixed - (entropies[:, i : i + 1] + entropies[:, i + 1 :]) / 2
+                    self.js[i, i + 1 :] += divergences.double().sum(dim=0)
 
     def similarities(self) -> dict[str, Matrix]:
-        """`js`, `cka` and `cosine`, `(heads, heads)`; NaN in `js` where a kernel shows no map."""
-        js = self._sums["js"].cpu().numpy() / self.n_tokens
-        js = np.maximum(js + js.T, 0)
-        blind = [i for i in range(len(self.heads)) if i not in self.mapped]
-        js[blind, :] = js[:, blind] = np.nan
-        cosine = self._sums["cosine"].cpu().numpy() / self.n_tokens
-        return {"js": js, "cka": self.cka(), "cosine": cosine}
+        """`js`, `cka` and `cosine`, `(heads, heads)`.
 
-    def cka(self) -> Matrix:
-        """`(heads, heads)`; 0 beside a head that sends nothing, or always the same."""
-        whole = self.moments()
-        found = whole.around(whole.mean)
-        for dims, weight in zip(self.heads, self.weights(), strict=True):
-            values, vectors = np.linalg.eigh(weight)
-            root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
-            found[dims] = root @ found[dims]
-            found[:, dims] = found[:, dims] @ root.T
-        starts = [dims.start for dims in self.heads]
-        products = np.add.reduceat(np.add.reduceat(found**2, starts, axis=0), starts, axis=1)
+        `js` is NaN where a kernel shows no map, `cka` 0 beside a head that sends nothing, or always the same.
+        """
+        cosine, divergences = (sums.cpu().numpy() / self.n_tokens for sums in (self.cosine, self.js))
+        js = np.full_like(cosine, np.nan)
+        js[np.ix_(self.mapped, self.mapped)] = np.maximum(divergences + divergences.T, 0)
+        # Of outputs XV and YW, X and Y being what is sent, ||(YW)'XV||^2 is the sum of (WW' Y'X) * (Y'X VV').
+        upper = self.products.cpu().triu()
+        _, sent = _moments(upper + upper.triu(1).T)
+        starts = list[int]()
+        for own, each in zip(self.layers, self.blocks, strict=True):
+            for i, gram in enumerate(_grams(each.block)):
+                starts.append(own.start + i * len(gram))
+                dims = slice(starts[-1], starts[-1] + len(gram))
+                sent[dims] = gram @ sent[dims]
+        products = np.add.reduceat(np.add.reduceat(sent * sent.T, starts, axis=0), starts, axis=1).clip(min=0)
         lengths = np.sqrt(np.outer(np.diag(products), np.diag(products)))
-        return np.asarray(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0))
+        cka = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+        return {"js": js, "cka": cka, "cosine": cosine}
 
     def reconstructed(self) -> list[float | None]:
         """Of each head R^2 by the others of its layer; None where there are none, or it says always the same."""
-        whole, held_out, weights = self.moments(), self.moments("held out"), self.weights()
-        found: list[float | None] = []
-        for i, layer in enumerate(self.layers):
-            own, dims = self._of_layer(layer), self.heads[i]
-            here = np.arange(dims.start - own.start, dims.stop - own.start)
-            others = np.setdiff1d(np.arange(own.stop - own.start), here)
-            held, fit = held_out.of(own), whole.of(own) - held_out.of(own)
-            if not (len(others) and held.n and fit.n):
-                found.append(None)
+        found = list[float | None]()
+        for own, each, products in zip(self.layers, self.blocks, self.held_out, strict=True):
+            n_heads = each.context.shape[2]
+            if n_heads == 1 or not 0 < products[-1, -1] < self.n_tokens:
+                found += [None] * n_heads
                 continue
-            covariance, error = fit.around(fit.mean), held.around(fit.mean)
-            penalty = RIDGE * np.trace(covariance[np.ix_(others, others)]) / len(others)
-            among = covariance[np.ix_(others, others)] + max(penalty, 1e-30) * np.eye(len(others))
-            by = np.zeros((len(covariance), len(here)))
-            by[here], by[others] = np.eye(len(here)), -np.linalg.solve(among, covariance[np.ix_(others, here)])
-            there = np.sum(weights[i] * held.around(held.mean)[np.ix_(here, here)])
-            left = np.sum(weights[i] * (by.T @ error @ by))
-            found.append(float(1 - left / there) if there > 0 else None)
+            fitted, held_out = _moments(self.products[own, own] - products), _moments(products)
+            found += [_r_squared(fitted, held_out, i, gram) for i, gram in enumerate(_grams(each.block))]
         return found
+
+
+def _moments(products: Tensor) -> tuple[Matrix, Matrix]:
+    """Mean and covariances of vectors that are followed by a 1, from the sums of their products."""
+    found = (products / products[-1, -1]).cpu().numpy()
+    return found[-1], found - np.outer(found[-1], found[-1])
+
+
+def _grams(block: AttentionBlock) -> Matrix:
+    """`(n_heads, head_dim, head_dim)`: WW' of each head's slice W of W_O; ||xW||^2 is xWW'x'."""
+    weight = block.output.weight.detach().cpu().double().unflatten(1, (block.n_heads, block.head_dim))
+    return torch.einsum("whd,whe->hde", weight, weight).numpy()
+
+
+def _r_squared(fitted: tuple[Matrix, Matrix], held_out: tuple[Matrix, Matrix], head: int, gram: Matrix) -> float | None:
+    """Of a head's output by what the others of its layer send; the moments are of all that the layer sends."""
+    (mean, covariance), (held_mean, held) = fitted, held_out
+    here = slice(head * len(gram), (head + 1) * len(gram))
+    others = np.delete(np.arange(len(mean) - 1), here)
+    among = covariance[np.ix_(others, others)]
+    penalty = max(RIDGE * np.trace(among) / len(others), 1e-30)
+    left = np.eye(len(mean))[:, here]  # of the head, less what the others say of it
+    left[others] -= np.linalg.solve(among + penalty * np.eye(len(others)), covariance[others, here])
+    shift = (held_mean - mean) @ left
+    error = left.T @ held @ left + np.outer(shift, shift)
+    there = np.sum(gram * held[here, here])
+    return float(1 - np.sum(gram * error) / there) if there > 0 else None
 
 
 def placed(squares: Matrix) -> tuple[Matrix, float]:
@@ -198,11 +163,10 @@ def placed(squares: Matrix) -> tuple[Matrix, float]:
     """
     centre = np.eye(len(squares)) - 1 / len(squares)
     values, vectors = np.linalg.eigh(-centre @ squares @ centre / 2)
-    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), range(len(vectors))])  # eigenvectors have none
-    found = np.zeros((len(squares), 2))
-    found[:, : len(values)] = (vectors * signs * np.sqrt(values))[:, :2]
-    return found, float(values[:2].sum() / values.sum()) if values.sum() > 0 else 0.0
+    lengths = np.sqrt(np.maximum(values, 0))
+    found = np.pad(vectors * signs * lengths, [(0, 0), (1, 0)])[:, :-3:-1]  # the largest come last; one point has one
+    return found, float(np.sum(found**2) / (np.sum(lengths**2) or 1))
 
 
 def clustered(squares: Matrix, n: int) -> list[int]:
@@ -212,12 +176,11 @@ def clustered(squares: Matrix, n: int) -> list[int]:
         squares: `(heads, heads)` squared distances that are Euclidean.
         n: Clusters.
     """
-    import scipy.cluster.hierarchy
+    from scipy.cluster.hierarchy import fcluster, ward
     from scipy.spatial.distance import squareform
 
     if len(squares) < 2:
         return [1] * len(squares)
-    tree = scipy.cluster.hierarchy.ward(np.sqrt(squareform(squares, checks=False)))
-    labels = scipy.cluster.hierarchy.fcluster(tree, n, "maxclust").tolist()
+    labels = fcluster(ward(np.sqrt(squareform(squares, checks=False))), n, "maxclust").tolist()
     order = list(dict.fromkeys(labels))
     return [order.index(label) + 1 for label in labels]

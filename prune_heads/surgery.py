@@ -94,12 +94,11 @@ def _check(block: AttentionBlock, places: list[int]) -> None:
         raise UnsupportedModelError(f"heads of {block.name} can be gated or zeroed but not removed: {why}")
     size = block.group_size
     if len(places) != size * len(block.inputs_of(places)[0][1]):
-        numbers = [head + 1 for head in block.original_heads]
-        groups = [numbers[start : start + size] for start in range(0, block.n_heads, size)]
-        shown = "; ".join(",".join(map(str, group)) for group in groups)
-        must = f"heads of {block.name} share W_K and W_V by groups ({shown}) and are removed by whole groups"
-        got = f"{','.join(str(numbers[i]) for i in places)}. Take whole groups (--groups), or zero or gate single heads"
-        raise UnsupportedModelError(f"{must}; got {got}")
+        numbers = [str(head + 1) for head in block.original_heads]
+        groups = "; ".join(",".join(numbers[start : start + size]) for start in range(0, block.n_heads, size))
+        must = f"heads of {block.name} share W_K and W_V by groups ({groups}) and are removed by whole groups"
+        cure = "Take whole groups (--groups), or zero or gate single heads"
+        raise UnsupportedModelError(f"{must}; got {','.join(numbers[i] for i in places)}. {cure}")
 
 
 def _take_out(block: AttentionBlock, places: Collection[int]) -> None:
@@ -118,21 +117,16 @@ def _take_out(block: AttentionBlock, places: Collection[int]) -> None:
     ]
     compute_with(block, kept, counters)
     for (module, name, dim), indices in gone.items():
-        _narrow(module, name, dim, set(indices))
+        whole = cast(Tensor, getattr(module, name))
+        left = torch.tensor(sorted({*range(whole.shape[dim])}.difference(indices)), device=whole.device).long()
+        narrow = whole.detach().index_select(dim, left).contiguous()
+        setattr(module, name, nn.Parameter(narrow, requires_grad=whole.requires_grad))
+        if name == "weight" and isinstance(module, nn.Linear | Conv1D):  # a linear map's own sizes follow
+            sizes = ("nx", "nf") if isinstance(module, Conv1D) else ("out_features", "in_features")
+            vars(module).update(zip(sizes, narrow.shape, strict=True))
     for module, name, count in counters:
         setattr(module, name, count * len(kept) // block.n_heads)
     leave_record(block, tuple(block.original_heads[i] for i in kept))
-
-
-def _narrow(module: nn.Module, name: str, dim: int, gone: set[int]) -> None:
-    """Take these indices out of one weight or bias; a linear map's own sizes follow."""
-    whole = cast(Tensor, getattr(module, name))
-    kept = torch.tensor([i for i in range(whole.shape[dim]) if i not in gone], device=whole.device)
-    narrow = whole.detach().index_select(dim, kept.long()).contiguous()
-    setattr(module, name, nn.Parameter(narrow, requires_grad=whole.requires_grad))
-    if name == "weight" and isinstance(module, nn.Linear | Conv1D):
-        names = ("nx", "nf") if isinstance(module, Conv1D) else ("out_features", "in_features")
-        vars(module).update(zip(names, narrow.shape, strict=True))
 
 
 def _note(model: nn.Module) -> None:

@@ -191,7 +191,7 @@ def verify(model: nn.Module, inputs: Inputs, heads: Heads | None = None, *, seed
     if found.faults:
         must = "heads that are gated, zeroed, removed or loaded back must give the same outputs"
         faults = "; ".join(found.faults.values())
-        raise errors.NotExactError(f"{must}; {faults}. Compare versions with 'prune-heads models --try'")
+        raise errors.NotExactError(f"{must}; {faults}. Compare versions with 'prune-heads models'")
     return found
 
 

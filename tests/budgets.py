@@ -22,8 +22,8 @@ REASON = "# long: "
 SUITES = ".pytest_cache/v/budgets/suites"
 """Where the suite keeps how long it took; see `tests/suite_times.py`."""
 
-HELD_LINES, AIMED_LINES = 24_600, 23_000
-"""The second is the limit: 20,000 for the core, 3,000 for looking at heads. The first only ever goes down."""
+HELD_LINES = 23_000
+"""20,000 for the core, 3,000 for looking at heads."""
 
 _REPEATS = 3
 _BASE = "import torch; from transformers import BertForSequenceClassification"
@@ -83,7 +83,7 @@ def sizes() -> list[Figure]:
     longest = max(lines, key=lambda path: lines[path])
     long = [name for path, text in sources.items() for name in long_functions(text, path.stem)]
     return [
-        Figure("lines of *.py under prune_heads/", sum(lines.values()), HELD_LINES, f"aim: {AIMED_LINES:,}"),
+        Figure("lines of *.py under prune_heads/", sum(lines.values()), HELD_LINES),
         Figure("lines of the longest file", lines[longest], 300, str(longest.relative_to(ROOT))),
         Figure("functions over 60 lines without a reason", len(long), 0, ", ".join(long)),
         Figure("bytes of README.md", (ROOT / "README.md").stat().st_size, 12_000),

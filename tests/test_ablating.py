@@ -14,9 +14,8 @@ from prune_heads.heads import HeadMask
 from prune_heads.options import Ablation, Setup
 from prune_heads.progress import Reporter
 from prune_heads.statistics import correlate
-from prune_heads.studies.ablating import FLIP_SAMPLE, ablate, ablated, masks_of, table
+from prune_heads.studies.ablating import FLIP_SAMPLE, ablate, ablated, evaluate, masks_of, table
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
-from prune_heads.studies.steps import evaluate
 from prune_heads.surgery import remove_heads
 
 SHAPE = (4, 4, 4)
@@ -270,7 +269,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
             assert value == whole.metric_of(whole.of(masked(kind, block, head) | gone))
     for name in ("delta", "low", "high", "p_value"):
         assert [cell is None for cell in flat(found[name])] == [head in gone for head in HEADS]
-    with pytest.raises(HeadDescriptorError, match="must have heads left to mask"):
+    with pytest.raises(HeadDescriptorError, match="--blocks 2 must have heads left"):
         ablated(pruned, Ablation(kind, blocks=("2",)))
 
 

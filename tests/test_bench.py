@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer
+from tiny_types import tiny_config
+from tiny_types import tiny_model as tiny_of
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from prune_heads import load_pruned, remove_heads, save_pruned
 from prune_heads.budget import budget, n_parameters
 from prune_heads.checkpoints import linear_maps
-from prune_heads.coverage.tiny import tiny_config
-from prune_heads.coverage.tiny import tiny_model as tiny_of
 from prune_heads.errors import DataError, HeadDescriptorError, UnsupportedModelError
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Bench, Choice, Setup
 from prune_heads.progress import Reporter
 from prune_heads.studies import bench as module
-from prune_heads.studies.bench import SIDES, Contest, Race, bench, ceiling, original_of
+from prune_heads.studies.bench import SIDES, Race, bench, ceiling, original_of
 from prune_heads.studies.setup import load_subject
 
 MASK = HeadMask.parse("1:2 2:1,2,3,4", (4, 4, 4))
@@ -44,9 +44,10 @@ def split(subject):
 
 
 @pytest.fixture
-def contest(subject):
+def sides(subject):
     original = original_of(subject)
-    return Contest(original, remove_heads(subject.classifier.model, MASK), MASK)
+    removed = remove_heads(subject.classifier.model, MASK)
+    return {"original": (original, None), "masked": (original, MASK), "removed": (removed, None)}
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def calls(monkeypatch):
     """Every timing that is asked for; the sides take the seconds of `SECONDS` in turn."""
     asked, seconds = [], {name: itertools.cycle(each) for name, each in SECONDS.items()}
 
-    def timed(contest, race, name, n_passes):
+    def timed(sides, race, name, n_passes):
         asked.append((race.lengths, race.batch_size, name, n_passes))
         return next(seconds[name])
 
@@ -115,7 +116,7 @@ def test_numbers_are_made_of_the_seconds_of_each_run(setup, calls):
     assert report["parameters"]["pruned"] == 5 * 8 * (4 * 32 + 3)
 
 
-def test_a_side_is_what_its_name_says_and_a_timing_is_all_of_it(contest, monkeypatch):
+def test_a_side_is_what_its_name_says_and_a_timing_is_all_of_it(sides, monkeypatch):
     events, logits = [], {}
     inputs = [{"input_ids": torch.arange(5, 5 + n)[None]} for n in (7, 9)]
     clock = itertools.count(100)
@@ -126,28 +127,29 @@ def test_a_side_is_what_its_name_says_and_a_timing_is_all_of_it(contest, monkeyp
 
     monkeypatch.setattr(module.time, "perf_counter", tick)
     monkeypatch.setattr(torch.cpu, "synchronize", lambda: events.append("synchronise"))
-    for model in (contest.original, contest.removed):
+    (original, _), _, (removed, _) = sides.values()
+    for model in (original, removed):
         model.register_forward_hook(lambda m, args, output: events.append(output.logits))
     for name in SIDES:
         events.clear()
-        assert module._seconds(contest, Race("real", 1, inputs), name, 2) == 1
+        assert module._seconds(sides, Race("real", 1, inputs), name, 2) == 1
         shown = [event if isinstance(event, str) else "pass" for event in events]
         assert shown == ["synchronise", "clock", *["pass"] * 4, "synchronise", "clock"]
         logits[name] = events[2:4]
         assert all(torch.equal(a, b) for a, b in zip(events[2:4], events[4:6], strict=True))
     with torch.no_grad():
         for i, batch in enumerate(inputs):
-            plain = contest.original(**batch).logits
-            with gated(contest.original, gates_of(contest.original, MASK)):
-                masked = contest.original(**batch).logits
+            plain = original(**batch).logits
+            with gated(original, gates_of(original, MASK)):
+                masked = original(**batch).logits
             assert torch.equal(logits["original"][i], plain)
             assert torch.equal(logits["masked"][i], masked)
             assert torch.allclose(logits["removed"][i], masked, rtol=0, atol=1e-5)
             assert (plain - masked).abs().max() > 1e-3
-    assert not any(m._forward_pre_hooks for m in contest.original.modules())
+    assert not any(m._forward_pre_hooks for m in original.modules())
 
 
-def test_layers_without_heads_do_not_attend(contest, monkeypatch):
+def test_layers_without_heads_do_not_attend(sides, monkeypatch):
     counted, attend = [], torch.nn.functional.scaled_dot_product_attention
 
     def count(*args, **options):
@@ -159,7 +161,7 @@ def test_layers_without_heads_do_not_attend(contest, monkeypatch):
     for name in SIDES:
         counted.clear()
         race = Race("fixed", 2, [{"input_ids": torch.full((2, 5), 7)}])
-        module._seconds(contest, race, name, 1)
+        module._seconds(sides, race, name, 1)
         heads[name] = [shape[1] for shape in counted]
     assert heads == {"original": [4, 4, 4], "masked": [4, 4, 4], "removed": [3, 4]}
 
@@ -186,19 +188,20 @@ def test_texts_are_cut_at_the_fixed_length(subject, split):
     assert race.inputs[0]["input_ids"].shape == (30, 4)
 
 
-def test_the_ceiling_is_the_ratio_of_multiply_adds_over_all_batches(contest):
+def test_the_ceiling_is_the_ratio_of_multiply_adds_over_all_batches(subject):
+    original = subject.model
     inputs = [{"input_ids": torch.ones(2, n, dtype=torch.long)} for n in (4, 30, 30)]
-    costs = [budget(contest.original, MASK, n) for n in (4, 30, 30)]
+    costs = [budget(original, MASK, n) for n in (4, 30, 30)]
     before, after = (sum(cost["multiply_adds"][stage]["total"] for cost in costs) for stage in ("before", "after"))
-    assert ceiling(contest, Race("real", 2, inputs)) == before / after
-    assert ceiling(contest, Race("fixed", 2, inputs[:1])) == costs[0]["speedup"]
-    assert ceiling(contest, Race("real", 2, inputs[:2])) != costs[0]["speedup"]
+    assert ceiling(original, MASK, Race("real", 2, inputs)) == before / after
+    assert ceiling(original, MASK, Race("fixed", 2, inputs[:1])) == costs[0]["speedup"]
+    assert ceiling(original, MASK, Race("real", 2, inputs[:2])) != costs[0]["speedup"]
 
 
 def test_no_ceiling_where_multiply_adds_are_not_known():
     model = tiny_of("deberta")
     inputs = [{"input_ids": torch.ones(1, 9, dtype=torch.long)}]
-    assert ceiling(Contest(model, model, MASK), Race("fixed", 1, inputs)) is None
+    assert ceiling(model, MASK, Race("fixed", 1, inputs)) is None
 
 
 @pytest.mark.parametrize(
@@ -211,18 +214,17 @@ def test_no_ceiling_where_multiply_adds_are_not_known():
 )
 def test_what_ceilings_leave_out_is_noted(model_type, said):
     model = tiny_of(model_type)
-    note = module.about_ceilings(Contest(model, model, MASK))
+    note = module.about_ceilings(model, MASK)
     assert bool(note) == bool(said)
     assert said in note
 
 
 def test_no_ceiling_for_a_language_model():
     model = AutoModelForCausalLM.from_config(tiny_config("gpt2")).eval()
-    contest = Contest(model, model, MASK)
     inputs = [{"input_ids": torch.ones(1, 9, dtype=torch.long)}]
-    assert ceiling(contest, Race("fixed", 1, inputs)) is None
+    assert ceiling(model, MASK, Race("fixed", 1, inputs)) is None
     said = "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
-    assert module.about_ceilings(contest) == said
+    assert module.about_ceilings(model, MASK) == said
 
 
 @pytest.mark.parametrize(

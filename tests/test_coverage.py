@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
+from tiny_types import CAN, try_all
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as TYPES
 from type_survey import Case, random_case, survey, try_case
@@ -15,7 +16,6 @@ from type_variants import variants
 from prune_heads import attention_blocks, load_pruned, remove_heads, save_pruned, verification
 from prune_heads.anatomy import FAMILIES, UNKNOWN
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.tiny import CAN, try_all
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.guide import page
 from prune_heads.verification import outputs, some_heads

@@ -9,7 +9,8 @@ from prune_heads.errors import HeadDescriptorError
 from prune_heads.heads import HeadMask
 from prune_heads.options import Curves, Setup
 from prune_heads.progress import Reporter
-from prune_heads.studies.curves import among, curves
+from prune_heads.studies.ablating import among
+from prune_heads.studies.curves import curves
 from prune_heads.studies.setup import load_subject, predictions_of
 
 CRITERIA = ("gradient", "ablation", "random")
@@ -62,8 +63,8 @@ def test_all_blocks_by_name_are_the_curve_without_names(setup):
 
 def test_blocks_that_are_not_there_or_have_no_heads_left_are_refused():
     gone = HeadMask.parse("1:1,3 2:4", (4, 4, 4))
-    assert str(among(Curves(blocks=("2",)), gone)) == "2:1,2,3,4"
-    with pytest.raises(HeadDescriptorError, match="--blocks 3 must have heads left to prune"):
-        among(Curves(blocks=("3",)), gone | HeadMask.parse("3:1,2,3,4", (4, 4, 4)))
+    assert str(among(("2",), gone)) == "2:1,2,3,4"
+    with pytest.raises(HeadDescriptorError, match="--blocks 3 must have heads left"):
+        among(("3",), gone | HeadMask.parse("3:1,2,3,4", (4, 4, 4)))
     with pytest.raises(HeadDescriptorError, match="--blocks must be between 1 and 3 for this model; got E"):
-        among(Curves(blocks=("E",)), gone)
+        among(("E",), gone)

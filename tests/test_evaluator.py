@@ -142,7 +142,7 @@ def test_gradients_of_a_data_loader_are_those_of_the_examples(model):
         (("a", "b", "c"), "got tuple"),
         ((torch.ones(2, 3), [1, 0]), "labels is a list"),
         ((torch.ones(2, 3), torch.ones(3)), "a row an example"),
-        ((torch.ones(2, 3), torch.ones(2, 4)), "a row an example"),
+        ((torch.ones(2, 3), torch.ones(2, 4)), "must be as in the first"),
     ],
 )
 def test_a_batch_of_another_kind_is_refused_by_its_number(model, batch, said):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from loading import load_language_model
 from tiny import tiny_tokenizer
+from tiny_types import tiny_inputs, tiny_model
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned, zero_heads
@@ -18,7 +19,6 @@ from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.checkpoints.onnx import ONNX_FILE, run_onnx, write_onnx
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.errors import CheckpointError, ExportError, NotFiniteError
 from prune_heads.heads import HeadMask
 from prune_heads.studies import exporting

@@ -57,7 +57,7 @@ def test_a_head_for_something_else_is_refused_and_named(build, tmp_path):
 @pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
 def test_a_head_for_another_kind_of_answer_is_refused(problem, copy):
     classifier = load_classifier(str(edit(copy, problem_type=problem)))  # pruned and exported it may be
-    with pytest.raises(CheckpointError, match=f"must give one label an example.*{problem}"):
+    with pytest.raises(CheckpointError, match=f"must be single_label_classification.* got {problem}"):
         Subject.of(classifier, load_task("mini-sentiment"))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "prune_heads"
 READERS = {
-    "reading.py": "the reader itself",
+    "files.py": "the reader itself, and the writer",
     "store/objects.py": "bytes of the store, whose damage arrays.py sees by their checksum",
     "migration/__init__.py": "looks for names in bytes before it reads; the cures are shipped with the package",
     "execution/claims.py": "claims, which processes of ours write, and what the system says of processes",
@@ -16,13 +16,11 @@ READERS = {
     "guide/__init__.py": "shipped with the package",
     "checkpoints/head.py": "shipped with the package",
     "coverage/__init__.py": "shipped with the package",
-    "coverage/tiny.py": "shipped with the package",
     "__init__.py": "shipped with the package",
     "anatomy/families.py": "shipped with the package",
     "roles/definitions.py": "shipped with the package",
     "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
-    "files.py": "makes files",
     "objectives/__init__.py": "shipped with the package",
     "objectives/images.py": "Pillow decodes what the reader has read",
 }
@@ -65,7 +63,7 @@ def calls(tree):
 
 
 def imported(tree):
-    """What a module has from the package, whose `Journal.open` opens no file."""
+    """What a module has from the package, whose `SweepFolder.open` opens no file."""
     nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     return {each.name for node in nodes if str(node.module).startswith("prune_heads") for each in node.names}
 

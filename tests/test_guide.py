@@ -86,3 +86,9 @@ def test_an_unknown_topic_is_misuse(invoke):
 def test_pages_ship_with_the_package():
     text = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     assert '"guide/*.md"' in text
+
+
+def test_the_page_on_heads_says_what_is_checked_after_all_commands():
+    *commands, last = re.findall(r"^## (.*)$", page("heads"), re.M)
+    assert [re.findall("`(.*)`", each) for each in commands] == [["look"], ["similar"], ["roles"]]
+    assert last == "What is checked"

@@ -150,7 +150,7 @@ def test_arrays_are_images(model):
     expected = evaluator(map(Image.fromarray, noise(N)))._predictions.of(HeadMask((4, 4, 4)))
     for images in (noise(N), map(torch.from_numpy, noise(N))):
         np.testing.assert_array_equal(evaluator(images)._predictions.of(HeadMask((4, 4, 4))), expected)
-    with pytest.raises(DataError, match=r"must be of Pillow, .* \(height, width, 3\); got float32 \(3, 8, 8\)"):
+    with pytest.raises(DataError, match=r"must be of uint8 \(height, width, 3\); got float32 \(3, 8, 8\)"):
         evaluator([torch.ones(3, 8, 8)])
     with pytest.raises(DataError, match="example 1: the image must be one of Pillow, the path of a file"):
         evaluator([7])

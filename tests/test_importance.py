@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer, tokenize, write_sst2
+from tiny_types import tiny_inputs
+from tiny_types import tiny_model as classifier
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.checkpoints import Checkpoint
-from prune_heads.coverage.tiny import tiny_inputs
-from prune_heads.coverage.tiny import tiny_model as classifier
 from prune_heads.errors import NotFiniteError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated

@@ -5,13 +5,13 @@ import random
 
 import pytest
 import torch
+from tiny_types import END, tiny_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForSequenceClassification
 
 from prune_heads import attention_blocks, remove_heads
 from prune_heads.budget import budget, head_costs, n_parameters
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.tiny import END, tiny_model
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.heads import HeadMask
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from tiny import tiny_inputs
+from tiny_types import tiny_config, tiny_model
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import AutoModel
@@ -21,7 +22,6 @@ from prune_heads import (
     zero_heads,
 )
 from prune_heads.checkpoints import fingerprint
-from prune_heads.coverage.tiny import tiny_config, tiny_model
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.surgery import removed_heads
 

@@ -22,7 +22,7 @@ def objects(place):
 
 @pytest.fixture
 def journal(objects):
-    return Journal.open(objects, JOB)
+    return Journal(objects, JOB)
 
 
 def everything(objects):
@@ -33,7 +33,7 @@ def test_another_process_reads_what_was_recorded(objects, journal):
     assert journal.read(0) is None
     journal.write(0, VALUES)
     journal.write(2, VALUES[:0])
-    again = Journal.open(objects, dict(reversed(JOB.items())))
+    again = Journal(objects, dict(reversed(JOB.items())))
     assert again.read(0).tobytes() == VALUES.tobytes()
     assert (again.read(0).shape, again.read(2).shape) == ((2, 3, 4), (0, 3, 4))
     assert again.read(1) is None
@@ -42,7 +42,7 @@ def test_another_process_reads_what_was_recorded(objects, journal):
 @pytest.mark.parametrize("other", [{"model": "m2"}, {"masks": ["1:2", "1:1"]}, {"n_batches": 4}])
 def test_another_job_has_a_journal_of_its_own(objects, journal, other):
     journal.write(0, VALUES)
-    assert Journal.open(objects, JOB | other).read(0) is None
+    assert Journal(objects, JOB | other).read(0) is None
 
 
 @pytest.mark.parametrize("spoil", [lambda c: c[:-1], lambda c: c[:-1] + b"\xff", lambda c: b"", lambda c: c * 2])
@@ -56,7 +56,7 @@ def test_a_damaged_step_is_done_again(objects, journal, spoil):
 
 
 def test_the_step_of_another_number_or_job_does_not_pass(objects, journal):
-    other = Journal.open(objects, {"job": "other"})
+    other = Journal(objects, {"job": "other"})
     other.write(0, VALUES)
     journal.write(0, VALUES)
     steps = f"journals/{journal.name}/0/"
@@ -74,7 +74,7 @@ def test_no_folder_gets_more_than_a_thousand_files(objects, journal):
 
 
 def test_two_processes_of_one_job_may_end_one_after_the_other(objects, journal):
-    second = Journal.open(objects, JOB)
+    second = Journal(objects, JOB)
     journal.write(0, VALUES)
     second.write(0, VALUES)
     journal.close()
@@ -86,7 +86,7 @@ def test_two_processes_of_one_job_may_end_one_after_the_other(objects, journal):
     assert everything(objects) == unfinished(objects) == []
 
 
-@pytest.mark.parametrize("look", [unfinished, clear_journals, lambda objects: Journal.open(objects, JOB).close()])
+@pytest.mark.parametrize("look", [unfinished, clear_journals, lambda objects: Journal(objects, JOB).close()])
 @pytest.mark.parametrize("method", ["find", "read"])
 def test_a_journal_may_go_while_another_process_looks_at_it(objects, journal, monkeypatch, look, method):
     journal.write(0, VALUES)
@@ -105,7 +105,7 @@ def test_a_journal_may_go_while_another_process_looks_at_it(objects, journal, mo
 
 def test_unfinished_jobs_say_what_they_are(objects):
     assert unfinished(objects) == []
-    journal = Journal.open(objects, JOB)
+    journal = Journal(objects, JOB)
     for step in range(3):
         journal.write(step, VALUES)
     (job,) = unfinished(objects)
@@ -122,7 +122,7 @@ def test_unfinished_jobs_say_what_they_are(objects):
 
 
 def test_nothing_is_left_in_a_folder(tmp_path):
-    journal = Journal.open(Folder(tmp_path / "store"), JOB)
+    journal = Journal(Folder(tmp_path / "store"), JOB)
     journal.write(0, VALUES)
     (tmp_path / "store" / "journals" / ("0" * 64) / "0").mkdir(parents=True)  # of one killed while it removed
     assert [job.name for job in unfinished(journal.objects)] == [journal.name]
@@ -144,14 +144,14 @@ reached = []
 for moment in range(10):
     worker = os.fork()
     if not worker:
-        journal = Journal.open(store, {"job": 1})
+        journal = Journal(store, {"job": 1})
         for step in range(todo(journal), N_STEPS):
             journal.write(step, values(step))
         os._exit(0)
     time.sleep(random.Random(moment).uniform(0.02, 0.1))
     os.kill(worker, signal.SIGKILL)
     assert os.waitpid(worker, 0)[1] == signal.SIGKILL
-    journal = Journal.open(store, {"job": 1})
+    journal = Journal(store, {"job": 1})
     reached.append(todo(journal))
     for step in range(reached[-1]):
         assert journal.read(step).tobytes() == values(step).tobytes(), step

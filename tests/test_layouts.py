@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_types import inputs_for, tiny_inputs, tiny_model
 
 import prune_heads
 from prune_heads import attention_blocks, gated, gates_of, remove_heads, zero_heads
 from prune_heads.anatomy import FAMILIES, UNKNOWN
-from prune_heads.coverage.tiny import inputs_for, tiny_inputs, tiny_model
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.verification import outputs
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from tiny_types import tiny_config
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.checkpoints.head import objective_of
-from prune_heads.coverage.tiny import tiny_config
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.objectives import TASKS, bound
 from prune_heads.objectives.batches import IGNORED, Batch, Ragged

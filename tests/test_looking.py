@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from tiny_texts import save_language_model, tiny_language_model
 
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned
 from prune_heads.attention import observing
-from prune_heads.attention.packing import packed, unpacked
+from prune_heads.attention.records import packed, unpacked
 from prune_heads.errors import DataError, HeadDescriptorError, PruneHeadsError, TaskError
 from prune_heads.evaluation import predict
 from prune_heads.options import Look
@@ -162,6 +161,49 @@ def test_a_picture_has_patches(records):
     assert text["tokens"] == ["[1]", *(f"{i},{j}" for i in range(1, rows + 1) for j in range(1, columns + 1))]
 
 
+@pytest.mark.parametrize(
+    "model_type", ["bart", *(pytest.param(name, marks=pytest.mark.slow) for name in ("t5", "mbart"))]
+)
+def test_a_decoder_is_named_by_what_it_is_given(model_type, tmp_path):
+    """A classifier's is given the text one place to the right, which the model does by itself."""
+    from tiny_types import tiny_model
+
+    model = tiny_model(model_type)
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    asked = ask(Look(text=TEXT, model=str(tmp_path)), Reporter())
+    given, inputs = [], asked.batches.batch(np.arange(1)).inputs
+    decoder = asked.subject.model.base_model.decoder
+    decoder.register_forward_pre_hook(lambda _, args, how: given.append(how["input_ids"][0]), with_kwargs=True)
+    with torch.no_grad():
+        asked.subject.model(**inputs)
+    wanted = [tiny_tokenizer().decode([token]) for token in given[0].tolist()]
+    (text,) = look(Look(text=TEXT, model=str(tmp_path)), Reporter()).record["texts"]
+    assert text["target"] == wanted != text["tokens"]
+    for each, block in zip(text["maps"], attention_blocks(asked.subject.model), strict=True):
+        assert each["queries"] == (text["tokens"] if block.stack == "encoder" else wanted)
+        assert each["keys"] == (wanted if block.letter == "D" else text["tokens"])
+
+
+@pytest.mark.parametrize(
+    ("model_type", "more"),
+    [
+        ("perceiver", {"vocab_size": 262}),
+        pytest.param("canine", {"bos_token_id": 0xE000, "eos_token_id": 0xE001}, marks=pytest.mark.slow),
+    ],
+)
+def test_models_of_bytes_and_characters(model_type, more, tmp_path):
+    """What such a model embeds its tokens by is no matrix of a row a token."""
+    import transformers
+    from tiny_types import tiny_model
+
+    tiny_model(model_type, **more).save_pretrained(tmp_path)
+    getattr(transformers, f"{model_type.capitalize()}Tokenizer")().save_pretrained(tmp_path)
+    (text,) = look(Look(text=TEXT, model=str(tmp_path)), Reporter()).record["texts"]
+    assert len(text["tokens"]) == len(TEXT) + 2
+    assert any(abs(effect) > 1e-3 for row in text["effects"] for effect in row)
+
+
 def test_heads_that_flip_a_class_are_named(asked_for, records):
     asked, (text,) = ask(asked_for("pairs"), Reporter()), records("pairs")["texts"]
     model, flips = asked.subject.model, {}
@@ -174,7 +216,7 @@ def test_heads_that_flip_a_class_are_named(asked_for, records):
 
 def test_packing():
     values = np.random.default_rng(0).random((2, 3, 4))
-    assert np.abs(unpacked(packed(values), 2, 3, 4) - values).max() <= 0.5 / 255 + 1e-9
+    assert np.abs(unpacked(packed(torch.from_numpy(values)), 2, 3, 4) - values).max() <= 0.5 / 255 + 1e-7
 
 
 def test_a_text_that_is_long_keeps_the_maps_of_its_shown_heads(models):
@@ -204,7 +246,7 @@ def test_heads_that_were_removed(models, tmp_path):
 
 
 def test_a_model_without_maps_says_so_and_shows_its_effects(tmp_path):
-    from prune_heads.coverage.tiny import tiny_model
+    from tiny_types import tiny_model
 
     model = tiny_model("longformer")
     model.save_pretrained(tmp_path)
@@ -226,6 +268,9 @@ def test_a_model_without_maps_says_so_and_shows_its_effects(tmp_path):
          "mnli asks about two texts (premise, hypothesis), got one"),
         ("classes", {"heads": "9:1"}, HeadDescriptorError, "between 1 and 3"),
         ("classes", {"heads": "x"}, HeadDescriptorError, "a number must be here"),
+        ("classes", {"heads": " "}, HeadDescriptorError, "--heads must name heads to look at; got none"),
+        ("classes", {"text": "nowhere.PNG"}, DataError, "reads texts; got the path of a picture, nowhere.PNG"),
+        ("vit", {"text": "nowhere"}, DataError, "nowhere"),
         ("bert", {"text": "no mask"}, DataError, "[MASK] where one is to be predicted"),
         ("gpt2", {"task": ""}, PruneHeadsError, "--task lm"),
         ("vit", {"text": "nowhere.png"}, DataError, "nowhere.png"),
@@ -268,10 +313,7 @@ def test_real_models(name, task, pair, shared):
         assert text["effects"][i][j] == pytest.approx(asked.likelihood(kept) - text["base"], abs=1e-5)
 
 
-@pytest.fixture
-def picture_of_a_text(models, tmp_path):
-    return shutil.copy(models / PICTURE, tmp_path / "text.png")
-
-
-def test_a_picture_for_a_model_of_texts_is_its_name(picture_of_a_text, asked_for):
-    assert look(asked_for("classes", text=str(picture_of_a_text)), Reporter()).record["texts"][0]["patches"] is None
+def test_a_picture_is_no_text(models, asked_for):
+    with pytest.raises(DataError, match=r"got the path of a picture, picture.png. Name a model of images"):
+        look(asked_for("classes", text=str(models / PICTURE)), Reporter())
+    assert look(asked_for("classes", text=f"the cat was in {PICTURE}"), Reporter()).record["texts"][0]["text"]

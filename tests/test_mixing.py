@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny_types import tiny_inputs, tiny_model
 
 from prune_heads import attention_blocks, gated
 from prune_heads.anatomy import head_counts
 from prune_heads.coverage import committed_table
 from prune_heads.coverage.mixing import mixers
-from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.heads import HeadMask
 from prune_heads.progress import Reporter
 from prune_heads.studies.pruning import note_without_heads

@@ -224,10 +224,10 @@ def test_numbers_are_the_labels_of_a_model_without_names(tmp_path):
 
 
 def test_the_head_must_be_for_the_task(model, file, tmp_path):
-    with pytest.raises(CheckpointError, match=f"must give one label an example.*{PROBLEM}"):
+    with pytest.raises(CheckpointError, match=f"must be single_label_classification.* got {PROBLEM}"):
         Subject.of(load_classifier(str(model)), load_task("mini-inference"))
     one = save(tmp_path / "one", problem="single_label_classification")
-    with pytest.raises(CheckpointError, match=r"any number of labels an example.*is single_label_classification"):
+    with pytest.raises(CheckpointError, match=f"must be {PROBLEM}.* got single_label_classification"):
         subject(one, file)
     unsaid = subject(save(tmp_path / "unsaid", problem=None), file)
     assert unsaid.objective.note == f"config.json names no problem_type; {PROBLEM} is taken, as the task asks"

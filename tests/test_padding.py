@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from tiny import WORDS, tiny_model, tiny_tokenizer, write_sst2
+from tiny_types import END, PAD, VOCABULARY, tiny_config
+from tiny_types import tiny_model as classifier
 from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as OF_IMAGES
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.tiny import END, PAD, VOCABULARY, tiny_config
-from prune_heads.coverage.tiny import tiny_model as classifier
 from prune_heads.errors import DataError, UnsupportedModelError
 from prune_heads.evaluation import Subject, n_positions, predict, unseen
 from prune_heads.gating import gated, gates_of

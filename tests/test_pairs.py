@@ -10,12 +10,12 @@ from tiny import save_tiny_checkpoint, write_sst2
 
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
 from prune_heads.heads import HeadMask
-from prune_heads.options import Ablation, Cluster, Pairs, Setup
+from prune_heads.options import Ablation, Cluster, Pairs, RandomMasks, Setup
 from prune_heads.progress import Reporter
 from prune_heads.studies.ablating import Measured, ablated
+from prune_heads.studies.additivity import ablate_heads
 from prune_heads.studies.pairs import ablate_pairs, interactions, masks_of_pairs, pairs_of
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
-from prune_heads.studies.steps import ablate_heads
 from prune_heads.surgery import remove_heads
 
 SHAPE = (4, 4, 4)
@@ -83,7 +83,7 @@ def test_an_interaction_is_the_loss_of_both_less_both_losses(setup):
 
 
 def test_masks_of_one_head_are_shared_with_without_one(setup):
-    ablate_heads(setup, Cluster(), Ablation(), Pairs(), Reporter())
+    ablate_heads(setup, Cluster(), Ablation(), Pairs(), RandomMasks(), Reporter())
     reporter = Told()
     ablate_pairs(setup, ALL, Pairs(), reporter)
     assert reporter.asked == [60 * 18]
@@ -152,7 +152,7 @@ def test_what_cannot_be_asked_is_refused(setup):
     with pytest.raises(OptionError, match="Leave one out"):
         run(setup, Pairs(heads="1:2,3"), Ablation("pairs", blocks=("1",)))
     with pytest.raises(OptionError, match="belong to --kind pairs"):
-        ablate_heads(setup, Cluster(), Ablation(), Pairs(heads="1:2,3"), Reporter())
+        ablate_heads(setup, Cluster(), Ablation(), Pairs(heads="1:2,3"), RandomMasks(), Reporter())
     with pytest.raises(OptionError, match="must be of one of without-one, only-one; got pairs"):
         ablated(predictions(setup), ALL)
     with pytest.raises(OptionError, match="exclude each other"):

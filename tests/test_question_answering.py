@@ -350,7 +350,7 @@ def test_multiply_adds_are_those_that_torch_counts(on):
         (("evaluate", "--objective", "causal-lm"), "the objective must be one of question-answering, got causal-lm"),
         (("evaluate", "--metric", "f1"), "--metric must not be given beside --task question-answering"),
         (("evaluate", "--beams", "2"), "--beams must be given for translation only"),
-        (("evaluate", "--text-column", "question"), "two text columns must be named, got 1"),
+        (("evaluate", "--text-column", "question"), "text columns must be 2 in number, got 1"),
         (("evaluate", "--text-column", "asked", "--text-column", "context"), "the column asked must be there once"),
         (("evaluate", "--label-column", "right"), "the column right must be there once"),
     ],

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_tokenizer
+from tiny_types import tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.checkpoints.tokenizer import random_texts
-from prune_heads.coverage.tiny import tiny_model
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.studies import pruning
 from prune_heads.studies.exporting import random_batches

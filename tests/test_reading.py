@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prune_heads.errors import RunError, TaskError
-from prune_heads.reading import read_json, read_toml
+from prune_heads.files import read_json, read_toml
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from reference_attention import Weights, attend, causal_mask, padding_mask
+from tiny_types import tiny_inputs, tiny_model
 from transformers import BertConfig, BertForSequenceClassification
 
 from prune_heads import attention_blocks, gated, remove_heads, zero_heads
 from prune_heads.budget import head_parameters, n_parameters
-from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 
 # Separate, fused (Conv1D) and grouped projections; causal, cross and two-way attention. None has rotary positions.
 TYPES = {

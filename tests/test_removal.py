@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny_checkpoint
+from tiny_types import inputs_for, tiny_inputs, tiny_model
 from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
@@ -14,7 +15,6 @@ from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_h
 from prune_heads.checkpoints import fingerprint, write_pruned
 from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.tiny import inputs_for, tiny_inputs, tiny_model
 from prune_heads.errors import CheckpointError, HeadDescriptorError, UnsupportedModelError
 from prune_heads.mini.checkpoints import __path__ as MINI
 from prune_heads.surgery import removed_heads

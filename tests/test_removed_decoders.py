@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from tiny_types import tiny_config
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Cache, DynamicCache, GenerationConfig, StaticCache
 from transformers.cache_utils import DynamicLayer
@@ -13,7 +14,6 @@ from prune_heads import attention_blocks, load_pruned, remove_heads, save_pruned
 from prune_heads.anatomy import FAMILIES
 from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.tiny import tiny_config
 from prune_heads.errors import UnsupportedModelError
 
 CAUSAL = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

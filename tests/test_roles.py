@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_tokenizer
+from tiny_types import tiny_config
 from transformers import AutoModelForSeq2SeqLM, BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 from prune_heads.attention import observing
-from prune_heads.coverage.tiny import tiny_config
 from prune_heads.errors import UnfitError
 from prune_heads.objectives.batches import Batches, Field, Ragged
 from prune_heads.roles import ROLES, SCORES, Roles, Vocabulary, roles_of
@@ -180,7 +180,10 @@ def test_output_is_the_mean_length_of_what_heads_add_over_that_of_their_layer(kn
     with torch.no_grad(), observing(model) as observe:
         for row in rows:
             lengths.append(
-                [each.outputs[0].norm(dim=-1).sum(dim=0) for each in observe(input_ids=torch.tensor([row]))[1]]
+                [
+                    each.sent(each.context)[0].norm(dim=-1).sum(dim=0)
+                    for each in observe(input_ids=torch.tensor([row]))[1]
+                ]
             )
     for block, found in enumerate(scored(model, known, rows)):
         of = sum(each[block] for each in lengths)
@@ -287,7 +290,8 @@ def test_intervals_are_those_of_resampled_texts():
     for start in range(0, 100, 7):
         some = ones[start : start + 7]
         index = range(start, start + len(some))
-        sums.add(0, sums.weights(index), some[:, None, None], torch.ones(len(some), 1), torch.zeros(len(some), 1))
+        rows = torch.stack([some, torch.ones(len(some)), torch.zeros(len(some))], dim=1)[..., None].double()
+        sums.add(0, sums.weights(index), rows)
     found = sums.of(0, "previous")
     assert found.value[0] == 0.5
     assert (found.high[0] - found.low[0]) / (2 * 1.96) == pytest.approx(0.05, rel=0.1)
@@ -300,7 +304,7 @@ def test_a_role_needs_its_threshold_and_more_than_its_null():
     assert roles_of({"det-to-head": (0.6, 0.58, 0.5), "amod-to-head": (0.59, 0.5, 0.5)}) == ["determiner"]
     assert roles_of({"entropy": (0.05, 0.0, None), "output": (0.5, 0.4, None)}) == ["narrow", "dormant"]
     assert roles_of({"first": (0.6, 0.5, 0.1), "previous": (0.5, 0.45, 0.1)}) == ["previous token", "first token"]
-    named = {name for role in ROLES.values() for name in (*role.above, *role.below)}
+    named = {name for role in ROLES.values() for name in (*role.at_least, *role.at_most)}
     assert named <= SCORES.keys()
     assert len({role.code for role in ROLES.values()}) == len(ROLES)
 
@@ -308,7 +312,9 @@ def test_a_role_needs_its_threshold_and_more_than_its_null():
 def test_the_vocabulary_knows_separators_and_punctuation():
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([".", "--", "##ing"])
-    known = Vocabulary.of(tokenizer, torch.zeros(len(tokenizer) + 2, dtype=torch.long))
+    known = Vocabulary.of(tokenizer, np.asarray([len(tokenizer) + 1, -100, 7, 7]))
+    assert len(known.count) == len(tokenizer) + 2
+    assert known.count[7] == 2
     marks = [i for i, each in enumerate(known.is_punctuation.tolist()) if each]
     assert tokenizer.convert_ids_to_tokens(marks) == [".", "--"]
     assert known.is_separator.nonzero().flatten().tolist() == [tokenizer.sep_token_id]

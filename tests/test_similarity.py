@@ -2,24 +2,26 @@
 
 import json
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, combinations
 
 import numpy as np
 import pytest
 import scipy.stats
+import tiny_types as coverage
 import torch
 from tiny import tiny_inputs, tiny_model, write_sst2
 
+from prune_heads.anatomy import attention_blocks
 from prune_heads.attention import observing
-from prune_heads.coverage import tiny as coverage
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
-from prune_heads.options import Ablation, Cluster, Pairs, Setup, Similarity
+from prune_heads.options import Ablation, Cluster, Pairs, RandomMasks, Setup, Similarity
 from prune_heads.progress import Reporter
+from prune_heads.reporting.figures.similarity import similarity_figure
+from prune_heads.reporting.similarity import similarity_page
 from prune_heads.similarity import RIDGE, Sums, clustered, placed
 from prune_heads.statistics.tables import correlate, correlate_pairs
-from prune_heads.studies import similarity as study
+from prune_heads.studies.additivity import ablate_heads
 from prune_heads.studies.similarity import similar
-from prune_heads.studies.steps import ablate_heads
 from prune_heads.surgery import remove_heads
 
 
@@ -53,7 +55,7 @@ class Direct:
         seen, tokens = looked_at(model, inputs), inputs["attention_mask"] == 1
         self.n_heads = [each.block.n_heads for each in seen]
         self.maps = [m for each in seen for m in each.map.transpose(1, 2)[tokens].transpose(0, 1).numpy()]
-        self.outputs = [o for each in seen for o in each.outputs[tokens].transpose(0, 1).numpy()]
+        self.outputs = [o for each in seen for o in each.sent(each.context)[tokens].transpose(0, 1).numpy()]
         self.contexts = [c for each in seen for c in each.context[tokens].transpose(0, 1).numpy()]
         self.held_out = (torch.arange(len(tokens)) % 2 == 1)[:, None].expand_as(tokens)[tokens].numpy()
 
@@ -127,7 +129,7 @@ def test_batches_and_padding_change_nothing(model):
 
 def test_memory_does_not_grow_with_the_texts(model):
     def size(sums):
-        return sum(value.numel() for value in sums._sums.values())
+        return sum(value.numel() for value in (sums.js, sums.cosine, sums.products, *sums.held_out))
 
     assert size(summed(model, *[tiny_inputs(4, 9)] * 5)) == size(summed(model, tiny_inputs(4, 9)))
 
@@ -247,7 +249,7 @@ def test_interactions_are_measured_or_read_and_compared(setup, tmp_path):
     rows = record["interactions"]
     assert [(r["first"], r["second"]) for r in rows[:5]] == [(r["first"], r["second"]) for r in record["nearest"][:5]]
     assert len(rows) == 10
-    found = ablate_heads(setup, Cluster(), Ablation("pairs"), Pairs(), Reporter()).record
+    found = ablate_heads(setup, Cluster(), Ablation("pairs"), Pairs(), RandomMasks(), Reporter()).record
     (tmp_path / "record.json").write_text(json.dumps(found))
     read = run(setup, pairs=tmp_path)
     (group,), of_pair = read["groups"], {}
@@ -281,28 +283,22 @@ def test_blocks_alone_are_compared_and_what_cannot_be_is_refused(setup, monkeypa
         run(setup, blocks=("7",))
     with pytest.raises(OptionError, match="exclude each other"):
         Similarity.of({"pairs": "run", "nearest": 3})
-    monkeypatch.setattr(study, "MOST", 32)
+    monkeypatch.setattr("prune_heads.similarity.MOST", 32)
     with pytest.raises(UnfitError, match="Name fewer layers with --blocks"):
         run(setup)
 
 
 def test_heads_without_maps_are_compared_by_their_outputs(setup, monkeypatch):
-    class Blind:
-        def __init__(self, sums):
-            self.sums = sums
+    def unproved(model, inputs):
+        return [block.name for block in attention_blocks(model)[:2]]
 
-        def __getattr__(self, name):
-            return getattr(self.sums, name)
-
-        def similarities(self):
-            return {**self.sums.similarities(), "js": np.full((12, 12), np.nan)}
-
-    whole = study._summed
-    monkeypatch.setattr(study, "_summed", lambda *args: [(a, b, Blind(c)) for a, b, c in whole(*args)])
+    monkeypatch.setattr("prune_heads.attention.reading.unproved_maps", unproved)
     reporter = Reporter()
     record = similar(setup, Similarity(), reporter).record
     assert record["groups"][0]["by"] == "cka"
-    assert set(record["groups"][0]["js"]) == {None}
+    js = record["groups"][0]["js"]
+    assert [value for value in js if value is not None] == pytest.approx(js[-6:])  # of the third layer, 4 heads
+    assert len(js) - js.count(None) == 6
     assert any("compared by their outputs" in note for note in reporter.notes)
 
 
@@ -311,7 +307,31 @@ def test_the_folder_and_the_table_of_the_command(setup, invoke, tmp_path):
     done = invoke("similar", *words, "-o", tmp_path / "out", COLUMNS="80")
     assert done.exit_code == 0, done.output
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "the interaction of 8 pairs" in " ".join(done.stdout.split())
+    said = " ".join(done.stdout.split())
+    assert "the interaction of 8 pairs" in said
+    assert "alike where JS is small" in said
+    assert "next nearest" in said
     files = {file.name for file in (tmp_path / "out").iterdir()}
     assert files == {"record.json", "table.md", "similarity.csv", "similarity.png", "similarity.svg"}
     assert len((tmp_path / "out/similarity.csv").read_text().splitlines()) == 67
+
+
+def test_names_in_the_figure_cover_no_other(setup):
+    figure = similarity_figure(run(setup))
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[1].texts]
+    assert len(boxes) > 6
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_a_group_of_one_head_has_a_row_without_a_nearest(setup):
+    record = run(setup)
+    (group,) = record["groups"]
+    alone = {name: value[:1] if isinstance(value, list) else value for name, value in group.items()}
+    alone |= {"partners": [[]], "js": [], "cka": [], "cosine": []}
+    table = similarity_page({**record, "groups": [alone]}).parts[0]
+    assert table.values()[0] | {"R^2": None, "cluster": 1} == {
+        **{"head": "1:1", "cluster": 1, "R^2": None, "nearest": None, "JS": None, "CKA": None, "cosine": None},
+        "next nearest": "",
+    }
+    assert similarity_figure({**record, "groups": [alone]}).axes

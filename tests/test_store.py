@@ -160,7 +160,7 @@ def test_the_entry_of_another_key_is_noticed(store, damage, entry):
 
 
 def test_a_step_of_a_journal_is_no_entry(store, damage, entry):
-    Journal.open(store.objects, {"job": 1}).write(0, LOGITS)
+    Journal(store.objects, {"job": 1}).write(0, LOGITS)
     (step,) = store.objects.find(r"journals/.*/0/0\.safetensors")
     store.objects.write(entry, store.objects.read(step))
     assert_noticed_and_repaired(store, damage, entry)
@@ -182,7 +182,7 @@ def test_a_header_of_any_length_is_read(store, entry):
 
 
 def test_clear_takes_what_is_ours_and_nothing_else(store, entry):
-    Journal.open(store.objects, {"job": 1}).write(0, LOGITS)
+    Journal(store.objects, {"job": 1}).write(0, LOGITS)
     folder, _, name = entry.partition("/")
     store.objects.write(f"{folder}/.{name}.0123456789abcdef.partial", b"12345")
     n_bytes = sum(map(len, everything(store).values()))

@@ -134,7 +134,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.store import Journal
 from prune_heads.store import PredictionKey, PredictionStore
 store = PredictionStore(Path(sys.argv[1]))
-journal = Journal.open(store.objects, {"job": 1})
+journal = Journal(store.objects, {"job": 1})
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 key = PredictionKey("m", "d", HeadMask((4,)), "float32")
 store.put(key, np.zeros((9, 2), np.float32), about={})
@@ -212,7 +212,7 @@ def test_folders_that_cannot_be_written_or_read_are_refused(tmp_path):
 
 def test_clearing_leaves_no_folder(store):
     store.put(KEY, LOGITS, about=ABOUT)
-    Journal.open(store.objects, {"job": 1}).write(0, LOGITS)
+    Journal(store.objects, {"job": 1}).write(0, LOGITS)
     (store.objects.root / "00").mkdir()  # of a writer that was killed before it wrote
     store.clear()
     assert not list(store.objects.root.iterdir())

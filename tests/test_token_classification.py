@@ -291,7 +291,7 @@ def test_parquet_of_datasets_names_the_labels(tmp_path):
         ("a.conll", "a NN O\nb O\n", r"a\.conll line 2: 3 columns must be there, as before, got 2"),
         ("a.conll", "a\nb\n", r"a\.conll: the column tags must be there once, got the columns 1, tokens; --label"),
         ("a.txt", "\n \n", r"a\.txt: at least one example must be there, got none"),
-        ("a.csv", "tokens,tags\na b,O O\n", r"a\.csv: a list of words .*\.csv files cannot hold; give JSONL, Parquet"),
+        ("a.csv", "tokens,tags\na b,O O\n", r"row 1: a list of words .* JSONL, Parquet and CoNLL hold, got 'a b'"),
         ("a.jsonl", '{"tokens": ["a"]}', r"the column tags must be there once.*--label-column"),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", 7]}\n{"tokens": [], "tags": []}', "line 2: a list of words"),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", "B-X", "O"]}', "line 1: there must be a label for each word"),

@@ -5,11 +5,11 @@ import json
 
 import pytest
 import torch
+from tiny_types import inputs_for, tiny_inputs, tiny_model
 from torch import nn
 
 import prune_heads
 from prune_heads import attention_blocks, remove_heads, verification, verify
-from prune_heads.coverage.tiny import inputs_for, tiny_inputs, tiny_model
 from prune_heads.errors import MaskNotAppliedError, NotExactError, UnsupportedModelError
 from prune_heads.surgery import removed_heads
 

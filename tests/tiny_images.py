@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tiny_types import tiny_model
 
 from prune_heads.checkpoints import Checkpoint, load_checkpoint
-from prune_heads.coverage.tiny import tiny_model
 from prune_heads.objectives.images import ImageClassification
 
 ANIMALS = ("cat", "dog", "fish")

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from loading import load_language_model
 from tiny import WORDS, tiny_tokenizer
+from tiny_types import tiny_config
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -15,7 +16,6 @@ from transformers import (
 )
 
 from prune_heads.checkpoints import Checkpoint
-from prune_heads.coverage.tiny import tiny_config
 
 AUTO = {
     "gpt2": AutoModelForCausalLM,

@@ -12,11 +12,11 @@ from itertools import combinations
 from typing import Any
 
 import torch
+from tiny_types import SIZES, Outcome, all_types, inputs_for, row_of, tiny_inputs, tiny_model, try_model
 from type_variants import variants
 
 from prune_heads.anatomy import FAMILIES
 from prune_heads.checkpoints.loading import quiet_transformers
-from prune_heads.coverage.tiny import SIZES, Outcome, all_types, inputs_for, row_of, tiny_inputs, tiny_model, try_model
 
 PADDINGS = ("right", "left", "none", "hole")
 """Where a batch is padded; `hole`: on the right, and a token amid each text is not seen either."""
@@ -76,7 +76,7 @@ class Survey:
     """What the trials of a type found."""
 
     row: dict[str, Any]
-    """As `coverage.tiny.row_of` has it, with the variants."""
+    """As `row_of` has it, with the variants."""
     faults: list[str] = field(default_factory=list)
     """Each case that gave wrong logits or an error of none of our classes."""
 

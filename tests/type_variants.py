@@ -14,11 +14,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from tiny_types import EVERYWHERE, SIZES, own_fields, tiny_config, worked_out
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import ALLOWED_LAYER_TYPES
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
-from prune_heads.coverage.tiny import EVERYWHERE, SIZES, own_fields, tiny_config, worked_out
 
 _NOT_TRIED = (
     *("drop", "token", "vocab", "initializer", "init_std", "eps", "use_cache", "output_", "tie_", "_loss", "index"),

@@ -103,10 +103,9 @@ def _computed(
 def _journal(
     predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int, compiled: bool
 ) -> tuple[Journal, list[HeadMask]]:
-    """The journal of this wish, and the masks that it is about: those that were missing when it was begun.
+    """The journal of this wish, and its masks: those that were missing when it was begun.
 
-    A process that was killed while it put entries into the store has left fewer missing than it began with; its
-    batches are all there, and its masks are found by what was wished for.
+    Of a process that was killed while it put entries into the store fewer are missing now, and all batches are there.
     """
     about = {"task": predictions.subject.task.spec.name, "split": predictions.split.name}
     how = {"batch_size": predictions.batches.batch_size, "memory": memory, "compiled": compiled}
@@ -116,7 +115,7 @@ def _journal(
             masks = [HeadMask.parse(text, wanted[0].n_heads) for text in begun.job["masks"]]
             if set(missing) <= set(masks):
                 missing = masks
-    return Journal.open(predictions.store.objects, {**wish, "masks": [str(mask) for mask in missing]}), missing
+    return Journal(predictions.store.objects, {**wish, "masks": [str(mask) for mask in missing]}), missing
 
 
 def _close_done(predictions: Predictions, found: Mapping[HeadMask, Kept]) -> None:
@@ -127,7 +126,7 @@ def _close_done(predictions: Predictions, found: Mapping[HeadMask, Kept]) -> Non
         for begun in unfinished(predictions.store.objects):
             job = begun.job or {}
             if job.items() >= same.items() and stored >= set(job["masks"]):
-                Journal.open(predictions.store.objects, job).close()
+                Journal(predictions.store.objects, job).close()
 
 
 class ManyMasks:
@@ -154,7 +153,7 @@ class ManyMasks:
             few = np.unique(np.linspace(0, len(by_length) - 1, 4).astype(int))  # four, the longest to the shortest
             inputs = batches.batch(by_length[few]).to(self.device).inputs
             if proposal := plan(model, inputs, self.objective.reads):
-                self.together = proposal.forward(model, self.objective.reads)
+                self.together = VariantForward(proposal, model, self.objective.reads)
         if self.together is None and not writes:
             predictions.reporter.note("the masks run one at a time: this model's layers could not be shared exactly")
         if compiled and self.together is not None:
@@ -223,10 +222,7 @@ class ManyMasks:
 
 
 def _bytes_per_token(model: nn.Module, writes: bool) -> int:
-    """What a layer's activations take: the inputs and outputs of its linear maps, an upper bound.
-
-    Besides, a language model's logits and softmax in float32, and the keys and values that a writing decoder keeps.
-    """
+    """At most: the inputs and outputs of linear maps, logits, softmax, and keys and values of a writing decoder."""
     blocks, size = attention_blocks(model), next(model.parameters()).element_size()
     head: Any = getattr(model, "get_output_embeddings", lambda: None)()
     n_choices = 0 if head is None else len(head.weight)

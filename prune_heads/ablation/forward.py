@@ -44,10 +44,6 @@ class Plan:
     attentions: tuple[str, ...] | None
     """Of each layer, the module whose first output is W_O's input or output; None: it runs again for every mask."""
 
-    def forward(self, model: nn.Module, reads: Sequence[str] = ("logits",)) -> "VariantForward":
-        """The plan, applied to a model of whose output some tensors are wanted."""
-        return VariantForward(self, model, reads)
-
 
 class Call(NamedTuple):
     """What a module was given and gave."""
@@ -55,11 +51,7 @@ class Call(NamedTuple):
     given: Any
     """The first argument: of a layer the hidden states, of W_O the context `(batch, tokens, n_heads * head_dim)`."""
     output: Any
-
-    @property
-    def gave(self) -> Any:
-        """The output, or the first of several."""
-        return self.output[0] if isinstance(self.output, tuple) else self.output
+    gave: Any  # the output, or the first of several
 
 
 @contextmanager
@@ -69,7 +61,8 @@ def watched(modules: Iterable[nn.Module]) -> Iterator[dict[nn.Module, Call]]:
 
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         calls.pop(module, None)
-        calls[module] = Call(args[0] if args else next(iter(kwargs.values()), None), output)
+        given = args[0] if args else next(iter(kwargs.values()), None)
+        calls[module] = Call(given, output, output[0] if isinstance(output, tuple) else output)
 
     with ExitStack() as hooks:
         for module in modules:
@@ -86,10 +79,9 @@ class Recording(NamedTuple):
 
 
 class VariantForward:
-    """A model that runs many masks at once, as `plan` has found and proved it."""
+    """A model of which some outputs are wanted, under many masks at once, as `plan` has found and proved it."""
 
-    def __init__(self, plan: Plan, model: nn.Module, reads: Sequence[str]) -> None:
-        """For a model of which some tensors of the output are wanted."""
+    def __init__(self, plan: Plan, model: nn.Module, reads: Sequence[str] = ("logits",)) -> None:
         self.plan, self.model, self.reads, self.blocks = plan, model, reads, attention_blocks(model)
         self.norm = nn.Identity() if plan.norm is None else model.get_submodule(plan.norm)
         self.attentions = [model.get_submodule(name) for name in plan.attentions or ()]
@@ -130,55 +122,43 @@ class VariantForward:
 
         with ExitStack() as stack:
             for layer in [block.layer_module for block in self.blocks[:first]]:
-                stack.callback(put(layer, "forward", lambda *_, layer=layer, **__: for_all(calls[layer].output)))
+                stack.callback(put(vars(layer), "forward", lambda *_, layer=layer, **__: for_all(calls[layer].output)))
             for i, block in enumerate(self.blocks[first:], first):
                 layer, of_rows = block.layer_module, gates[i].repeat_interleave(n_rows, dim=0)[:, None]
-                closed = bool((gates[i] != 1).any())
                 if block is self.blocks[-1] and self.plan.position is not None:
                     context = for_all(calls[block.output.module].given) if i == first else None
-                    at = partial(self._at_position, rows, context, of_rows if closed else None, layer.forward)
-                    stack.callback(put(layer, "forward", at))
-                elif closed:
+                    at = partial(self._at_position, rows, context, of_rows, layer.forward)
+                    stack.callback(put(vars(layer), "forward", at))
+                elif (gates[i] != 1).any():
                     stack.enter_context(_gated(block, of_rows))
                     if i == first and self.attentions:
-                        stack.callback(put(self.attentions[i], "forward", attention))
+                        stack.callback(put(vars(self.attentions[i]), "forward", attention))
                 elif self.compiled is not None:
-                    stack.callback(put(layer, "forward", self.compiled[i]))
+                    stack.callback(put(vars(layer), "forward", self.compiled[i]))
             found = {name: x.split(n_rows) for name, x in read_off(self.model(**rows), self.reads).items()}
         return [SimpleNamespace(**{name: x[i] for name, x in found.items()}) for i in range(n_masks)]
 
     def _at_position(
-        self,
-        inputs: Mapping[str, Any],
-        context: Tensor | None,
-        gates: Tensor | None,
-        forward: Forward,
-        *args: Any,
-        **kwargs: Any,
+        self, rows: Mapping[str, Any], context: Tensor | None, gates: Tensor, layer: Forward, *args: Any, **kwargs: Any
     ) -> Any:
         """The last layer's output: right at the position that is read, and the same at all others.
 
-        Args:
-            inputs: Of the model, for the padding; `(batch, tokens)` each.
-            context: Of the layer's W_O, for all tokens, where it was recorded; None: it is computed for the position.
-            gates: Broadcast against `(batch, 1, n_heads)`; None for open gates.
-            forward: The layer's own.
-            args: Its arguments by position, the hidden states `(batch, tokens, width)` first, here or by name.
-            kwargs: Its arguments by name.
+        `rows` are the model's inputs, `context` that of W_O for all tokens, where it was recorded; the gates broadcast
+        against `(batch, 1, n_heads)`. Then come the layer's own forward and its arguments, the hidden states first.
         """
         assert self.plan.position is not None
         block = self.blocks[-1]
         name = None if args else next(iter(kwargs))
         hidden: Tensor = args[0] if name is None else kwargs[name]
         n_tokens = hidden.shape[1]
-        index = position_index(self.plan.position, inputs, *hidden.shape[:2]).to(hidden.device)
+        index = position_index(self.plan.position, rows, *hidden.shape[:2]).to(hidden.device)
         row = torch.arange(len(hidden), device=hidden.device)
         own = hidden[row, index][:, None]
         if context is None:
-            context = _context(block, self.norm(own), self.norm(hidden), inputs.get("attention_mask"))
+            context = _context(block, self.norm(own), self.norm(hidden), rows.get("attention_mask"))
         else:
             context = context[row, index][:, None]
-        context = context if gates is None else block.gated(context, gates)
+        context = block.gated(context, gates)
 
         def one_token(value: Tensor) -> Tensor:
             where = [slice(1) if i and size == n_tokens else slice(None) for i, size in enumerate(value.shape)]
@@ -186,7 +166,7 @@ class VariantForward:
 
         rest, named = tree_map_only(Tensor, one_token, (args[1:], kwargs))
         with block.output.module.register_forward_pre_hook(lambda module, args: (context, *args[1:])):
-            output = forward(own, *rest, **named) if name is None else forward(**{**named, name: own})
+            output = layer(own, *rest, **named) if name is None else layer(**{**named, name: own})
         return tree_map_only(
             Tensor, lambda x: x.expand(*x.shape[:-2], n_tokens, x.shape[-1]) if x.shape[-2] == 1 else x, output
         )

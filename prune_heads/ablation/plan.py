@@ -42,7 +42,7 @@ def plan(model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("l
     checks = list(_checks(model, blocks, inputs, reads))
     for candidate in _candidates(model, blocks, inputs, reads):
         with suppress(Exception):  # a forward that does not take such inputs raises whatever it stumbles over
-            if _is_exact(candidate.forward(model, reads), inputs, checks):
+            if _is_exact(VariantForward(candidate, model, reads), inputs, checks):
                 return candidate
     return None
 

@@ -39,7 +39,7 @@ def on_context(block: AttentionBlock, hook: Hook) -> ExitStack:
 
     if way == "post_attention":
         before: Any = module.post_attention
-        undo.callback(put(module, way, post_attention))
+        undo.callback(put(vars(module), way, post_attention))
         return undo
     if way == "multihead":
         undo.push(_step_by_step(module))
@@ -47,11 +47,10 @@ def on_context(block: AttentionBlock, hook: Hook) -> ExitStack:
     return undo
 
 
-def put(module: nn.Module, name: str, method: Any) -> Callable[[], None]:
-    """Give a module another method until the function that is returned is called."""
-    own = vars(module)
-    undo = partial(own.__setitem__, name, own[name]) if name in own else partial(own.__delitem__, name)
-    own[name] = method
+def put(holder: dict[str, Any], name: str, value: Any) -> Callable[[], None]:
+    """Give a dict, as of a module's attributes, another value until the function that is returned is called."""
+    undo = partial(holder.__setitem__, name, holder[name]) if name in holder else partial(holder.__delitem__, name)
+    holder[name] = value
     return undo
 
 
@@ -59,7 +58,7 @@ def _step_by_step(module: nn.Module) -> ExitStack:
     """Let a `MultiheadAttention` compute so from now on, until the stack that is returned is closed."""
     undo = ExitStack()
     if "forward" not in vars(module):
-        undo.callback(put(module, "forward", _StepByStep(cast(nn.MultiheadAttention, module))))
+        undo.callback(put(vars(module), "forward", _StepByStep(cast(nn.MultiheadAttention, module))))
         # A layer with a hook inside does not take the fast path.
         undo.callback(module.register_forward_pre_hook(_nothing).remove)
     return undo
@@ -72,16 +71,16 @@ def keep_heads(module: nn.Module, places: list[int]) -> None:
     forward.heads = [forward.heads[i] for i in places]
 
 
-def stay_dense(model: nn.Module) -> Callable[[], None]:
-    """Keep the stacks of a model from packing padded texts into nested tensors, which only the fast path can read."""
-    packing = [m for m in model.modules() if isinstance(m, nn.TransformerEncoder) and m.use_nested_tensor]
+def stay_dense(model: nn.Module) -> ExitStack:
+    """Keep a model from packing padded texts into nested tensors, which only the fast path can read.
 
-    def pack(does: bool) -> None:
-        for encoder in packing:
-            encoder.use_nested_tensor = does
-
-    pack(False)
-    return partial(pack, True)
+    Until the stack that is returned is closed.
+    """
+    undo = ExitStack()
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor:
+            undo.callback(put(vars(module), "use_nested_tensor", False))
+    return undo
 
 
 def _nothing(module: nn.Module, args: tuple[object, ...]) -> None:

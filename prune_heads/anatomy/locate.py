@@ -24,7 +24,7 @@ class RemovalRecord(NamedTuple):
 
     n_original_heads: int
     head_dim: int
-    heads: tuple[int, ...]  # original indices (from 0) of the heads that are still there
+    original_heads: tuple[int, ...]  # indices (from 0) of the heads that are still there
 
 
 def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
@@ -164,12 +164,10 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -
     # ALBERT's groups of layers, each called for its equal share of a model's layers, in the order of the calls.
     n_layers, n_groups = int(getattr(model.config, layout.depths)), len({group for group, *_ in layers})
     group_of = [int(i / (n_layers / n_groups)) for i in range(n_layers)]  # as transformers' AlbertTransformer
-    layer = 0
-    for i, group in enumerate(group_of):
-        for (of, *_), block in zip(layers, blocks, strict=True):
-            if of == group:
-                yield replace(block, layer=layer, depth=i - group_of.index(group), n_depths=group_of.count(group))
-                layer += 1
+    of_group = [[block for (of, *_), block in zip(layers, blocks, strict=True) if of == i] for i in range(n_groups)]
+    calls = [(i, group, block) for i, group in enumerate(group_of) for block in of_group[group]]
+    for layer, (i, group, block) in enumerate(calls):
+        yield replace(block, layer=layer, depth=i - group_of.index(group), n_depths=group_of.count(group))
 
 
 def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: Layout) -> AttentionBlock:
@@ -189,7 +187,7 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         n_heads = width // count if layout.counts_dimensions else count
         record = RemovalRecord(n_heads, width // n_heads, tuple(range(n_heads)))
     sizes = {path: projection.weight.shape[0] for path, projection in inputs.items()}
-    n_heads, d = len(record.heads), record.head_dim
+    n_heads, d = len(record.original_heads), record.head_dim
     try:
         owned = owned_dimensions(held_by, sizes, n_heads, width, interleaved=layout.interleaved)
         if width != n_heads * d:
@@ -203,9 +201,7 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         kind=layout.kind,
         stack=layout.stack,
         layer=layer,
-        head_dim=d,
-        original_heads=record.heads,
-        n_original_heads=record.n_original_heads,
+        **record._asdict(),
         module=module,
         layer_module=whole,
         query=query,
@@ -217,10 +213,9 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
 
 
 def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = False) -> Projection:
-    """What stands at a path of an attention module, without the heads that own it.
+    """A linear map at a path of an attention module, whose name is for messages, without the heads that own it.
 
-    A linear map, or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or `(width,
-    heads, dimensions)`. `name` is of the attention module; the heads' dimensions are the inputs of what `gives_output`.
+    Or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or `(width, heads, dims)`.
     """
     thing = at(block, path)
     thing = written(thing) if isinstance(thing, nn.Module) else thing

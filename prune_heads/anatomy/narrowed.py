@@ -9,6 +9,7 @@ sends zeros into W_O.
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.block import AttentionBlock
-from prune_heads.anatomy.context import keep_heads
+from prune_heads.anatomy.context import keep_heads, put
 from prune_heads.errors import UnsupportedModelError
 
 Count = tuple[nn.Module, str, int]  # an attribute that counts heads or their dimensions, and its value
@@ -100,10 +101,9 @@ class _NoHeads:
         """W_O, where it is a part of the attention."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The first argument, by position or by name, is the hidden states, `(batch, tokens, width)`.
+        """The first argument is the hidden states; the other outputs are weights, `(batch, 0, tokens, tokens)`.
 
-        The other outputs are the weights of no heads, `(batch, 0, tokens, tokens)`, where an attention with heads would
-        give its own: transformers lists those that are given, and the entries of later layers must keep their place.
+        Transformers lists those that are given, and the entries of later layers must keep their place.
         """
         if not self.layout.n_outputs:  # it gives more than its heads do
             return self.forward(*map(self._counting, args), **{name: self._counting(x) for name, x in kwargs.items()})
@@ -148,10 +148,7 @@ def _cache(values: Iterable[Any]) -> Any:
 
 
 def _count(cache: Any, core: nn.Module, hidden: Tensor) -> Any:
-    """Keep a zero for each new token of `(batch, tokens, ...)` where a head would keep its keys, and count them all.
-
-    A cache that holds its keys in another form than it is given is refused.
-    """
+    """Keep a zero for each new token of `(batch, tokens, ...)` where a head would keep its keys, and count them all."""
     layer = getattr(core, "layer_idx", getattr(core, "layer_id", None))
     layers = getattr(cache, "layers", ())
     held: Any = layers[layer] if layer is not None and layer < len(layers) else None
@@ -180,16 +177,11 @@ class _HeadOfZeros:
         """What they say of one group of heads."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        held: list[tuple[dict[str, Any], str]] = [(module._parameters, name) for module, name, _ in self.rows]
-        held += [(vars(module), name) for module, name, _ in self.counters]
-        before = [holder[name] for holder, name in held]
-        try:
+        with ExitStack() as undo:
             for (module, name, dim), size in self.rows.items():
                 empty = getattr(module, name)
-                module._parameters[name] = empty.new_zeros([*empty.shape[:dim], size, *empty.shape[dim + 1 :]])
+                zeros = empty.new_zeros([*empty.shape[:dim], size, *empty.shape[dim + 1 :]])
+                undo.callback(put(module._parameters, name, zeros))
             for module, name, count in self.counters:
-                setattr(module, name, count)
+                undo.callback(put(vars(module), name, count))
             return self.forward(*args, **kwargs)
-        finally:
-            for (holder, name), value in zip(held, before, strict=True):
-                holder[name] = value

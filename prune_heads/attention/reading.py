@@ -2,30 +2,29 @@
 
 They are read from the kernel that runs: from the softmax and the product with the values, or from the arguments of
 `scaled_dot_product_attention`. So nothing is computed another way than the model computes it, and every type of model
-whose heads can be gated can be looked at. Kernels that show neither (flash, flex) are replaced by `sdpa` meanwhile.
+whose heads can be gated can be looked at. Kernels that show neither (flash, flex) are replaced by `eager` meanwhile.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from types import MappingProxyType
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, models_inside, on_context, stay_dense, uncompiled
 from prune_heads.errors import UnsupportedModelError
+from prune_heads.gating import evaluating
+from prune_heads.verification import compared, differ, has_output
 
 TOLERANCE = 1e-4  # how far what the map and the values give may be from what W_O is given, of the largest number there
 MUST_SHOW = "attention must be computed by a softmax over the keys and a product with the values"
-_KERNELS = ("eager", "sdpa")  # that can be read
 _SOFTMAX = (torch.softmax, functional.softmax, Tensor.softmax)
-_PRODUCT = (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__)
+_PRODUCT = (torch.matmul, torch.bmm, torch.einsum, Tensor.matmul, Tensor.bmm, Tensor.__matmul__)
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,7 @@ class Attention:
 
     @property
     def probabilities(self) -> Tensor:
-        """The map.
-
-        Raises:
-            UnsupportedModelError: If the kernel does not show it.
-        """
+        """The map; an `UnsupportedModelError` where the kernel does not show it."""
         if self.map is None:
             raise UnsupportedModelError(f"{MUST_SHOW}; that of {self.block.name} is not, so it has no map to look at")
         return self.map
@@ -56,15 +51,13 @@ class Attention:
     def weighted(self) -> Tensor:
         """`(batch, n_heads, queries, keys)`: |a_ij| times the length of (x_j W_V + b_V) W_O (Kobayashi et al. 2020).
 
-        Raises:
-            UnsupportedModelError: If the map or the vectors that it weighs are not shown.
+        An `UnsupportedModelError` where the map, or the vectors that it weighs, are not shown.
         """
         if self.values is None:
             must = "the output of a head must be a sum of values, weighted by its map"
             raise UnsupportedModelError(f"{must}; that of {self.block.name} is not, so the values have no lengths")
-        return (
-            self.probabilities.abs() * self.sent(self.values.transpose(1, 2)).norm(dim=-1).transpose(1, 2)[:, :, None]
-        )
+        lengths = self.sent(self.values.transpose(1, 2)).norm(dim=-1).transpose(1, 2)
+        return self.probabilities.abs() * lengths[:, :, None]
 
     @property
     def outputs(self) -> Tensor:
@@ -81,24 +74,21 @@ class Attention:
 class _Call:
     """One call of an attention module."""
 
-    n_heads: int
-    changed: Callable[[Tensor], Tensor] | None = None
+    changed: Callable[[Tensor], Tensor] | None
     map: Tensor | None = None
     values: Tensor | None = None
     context: Tensor | None = None
-    softmax: Tensor | None = field(default=None, repr=False)  # the last of a fitting shape
+    softmax: tuple[int, int] | None = None  # maps and queries of the last that has gone into no product
 
 
 Changed = Mapping[nn.Module, Callable[[Tensor], Tensor]]
 
 
 @contextmanager
-def observing(
-    model: nn.Module, changed: Changed = MappingProxyType({})
-) -> Iterator[Callable[..., tuple[Any, list[Attention]]]]:
+def observing(model: nn.Module, changed: Changed | None = None) -> Iterator[Callable[..., tuple[Any, list[Attention]]]]:
     """Within the block, a function that runs the model on its inputs and gives its output and what each block did.
 
-    The model runs as it is: in evaluation mode if it is in it, with gates if it is `gated`. The kernel is `sdpa`
+    The model runs as it is: in evaluation mode if it is in it, with gates if it is `gated`. The kernel is `eager`
     meanwhile where it was one that shows nothing.
 
     Args:
@@ -109,17 +99,20 @@ def observing(
         UnsupportedModelError: If the model's type is unknown.
     """
     blocks = attention_blocks(model)
-    reader = _Reader(changed)
+    reader = _Reader(changed or {})
     with ExitStack() as undo:
         undo.enter_context(uncompiled())
-        undo.callback(stay_dense(model))
+        undo.push(stay_dense(model))
         for part in models_inside(model).values():
-            _let_kernel_be_read(part, undo)
+            kernel = getattr(part.config, "_attn_implementation", None)
+            if kernel not in (None, "eager", "sdpa"):
+                part.set_attn_implementation("eager")
+                undo.callback(part.set_attn_implementation, kernel)
         for module, block in {block.module: block for block in reversed(blocks)}.items():
             if not block.n_heads:
                 continue
-            undo.callback(module.register_forward_pre_hook(partial(reader.begin, block)).remove)
-            undo.push(on_context(block, partial(reader.met, block)))
+            undo.callback(module.register_forward_pre_hook(reader.begin).remove)
+            undo.push(on_context(block, reader.met))
             undo.callback(module.register_forward_hook(reader.end).remove)
 
         def observe(**inputs: Any) -> tuple[Any, list[Attention]]:
@@ -132,20 +125,6 @@ def observing(
         yield observe
 
 
-def _let_kernel_be_read(model: Any, undo: ExitStack) -> None:
-    """Take another kernel where the model's cannot be read; its configuration is as before afterwards."""
-    was = getattr(model.config, "_attn_implementation", None)
-    if was is None or was in _KERNELS:
-        return
-    for kernel in reversed(_KERNELS):
-        try:
-            model.set_attn_implementation(kernel)
-        except (ImportError, ValueError):
-            continue
-        undo.callback(model.set_attn_implementation, was)
-        return
-
-
 class _Reader(TorchFunctionMode):
     """Sees the functions of torch that are called inside an attention module."""
 
@@ -155,32 +134,32 @@ class _Reader(TorchFunctionMode):
         self.calls: dict[nn.Module, list[_Call]] = {}
         self.open: list[_Call] = []  # of the modules that run now, the innermost last
 
-    def begin(self, block: AttentionBlock, module: nn.Module, args: Any) -> None:
-        self.open.append(_Call(block.n_heads, self.changed.get(module)))
+    def begin(self, module: nn.Module, args: Any) -> None:
+        self.open.append(_Call(self.changed.get(module)))
         self.calls.setdefault(module, []).append(self.open[-1])
 
     def end(self, module: nn.Module, args: Any, output: Any) -> None:
         self.open.pop()
 
-    def met(self, block: AttentionBlock, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def met(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """At W_O."""
         if self.open:
-            self.open[-1].context = args[0].detach().unflatten(-1, (block.n_heads, block.head_dim))
+            self.open[-1].context = args[0].detach()
 
     def of(self, place: int, block: AttentionBlock) -> Attention | None:
         """What the block at this place did; None if it did not run."""
         calls = self.calls.get(block.module, [])
         if block.depth >= len(calls) or (context := (call := calls[block.depth]).context) is None:
             return None
-        context = context.reshape(-1, *context.shape[-3:])
-        found, values = call.map, call.values
-        n_queries = context.shape[1]
-        n_keys = n_queries if block.kind == "self" else -1 if found is None else found.shape[-1]
-        if found is None or found.shape[1:] != (block.n_heads, n_queries, n_keys):
+        context = context.reshape(-1, context.shape[-2], block.n_heads, block.head_dim)
+        (n, n_queries, n_heads, _), found, values = context.shape, call.map, call.values
+        if not _is_of(found, n * n_heads, n_queries) or (block.kind == "self" and found.shape[-1] != n_queries):
             return Attention(place, block, context)  # a softmax over something else, such as landmarks
-        if values is not None and values.shape[-2:] == (n_keys, block.head_dim):
-            values = values.expand(*found.shape[:2], -1, -1)  # heads may share theirs
-            if (scale := _scale((found.to(values.dtype) @ values).transpose(1, 2), context)) is not None:
+        found = found.detach().reshape(n, n_heads, n_queries, -1)
+        if _is_of(values, n * n_heads, found.shape[-1]) or _is_of(values, n, found.shape[-1]):  # heads may share theirs
+            values = values.detach().reshape(n, -1, *values.shape[-2:]).expand(-1, n_heads, -1, -1)
+            again = (found.to(values.dtype) @ values).transpose(1, 2)
+            if again.shape == context.shape and (scale := _scale(again, context)) is not None:
                 return Attention(place, block, context, found, values * scale[:, :, None, None])
         return Attention(place, block, context, found)
 
@@ -190,32 +169,22 @@ class _Reader(TorchFunctionMode):
             return func(*args, **kwargs)
         call = self.open[-1]
         if func is functional.scaled_dot_product_attention:
-            return self._fused(call, func, args, kwargs)
-        place = 1 if func is torch.einsum else 0  # of the first operand
-        if func in (*_PRODUCT, torch.einsum) and call.softmax is not None and _fits(call.softmax, args[place]):
-            found, values, call.softmax = args[place], args[place + 1], None
-            if place:
-                values = _as_product(args[0], values)
-            call.map = _by_head(found, -1, call.n_heads)
-            call.values = None if call.map is None else _by_head(values, len(call.map), -1)
+            call.map, call.values = _of_fused(*args, **kwargs)
             if call.changed is not None:
-                args = (*args[:place], call.changed(found), *args[place + 1 :])
+                return call.changed(call.map).to(call.values.dtype) @ call.values
+        place = 1 if func is torch.einsum else 0  # of the first operand
+        if func in _PRODUCT and call.softmax is not None and _is_of(args[place], *call.softmax):
+            call.map, call.values, call.softmax = args[place], args[place + 1], None
+            if place:  # as `torch.matmul` takes them: texts, heads, keys, dimensions
+                first, second = args[0].replace(" ", "").partition("->")[0].split(",")
+                (rest,) = set(second) - set(first)
+                call.values = torch.einsum(f"{second}->{first[:2]}{first[3]}{rest}", args[2])
+            if call.changed is not None:
+                args = (*args[:place], call.changed(args[place]), *args[place + 1 :])
         output = func(*args, **kwargs)
         if func in _SOFTMAX and output.ndim in (3, 4):
-            call.softmax = output
+            call.softmax = output.shape[:-2].numel(), output.shape[-2]
         return output
-
-    def _fused(self, call: _Call, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
-        given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale"), args, strict=False))
-        given |= kwargs
-        query, key, value = given["query"], given["key"], given["value"]
-        if given.get("enable_gqa"):
-            key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3) for x in (key, value))
-        call.map = _probabilities(query, key, given.get("attn_mask"), given.get("is_causal", False), given.get("scale"))
-        call.values = value.detach()
-        if call.changed is None:
-            return func(*args, **kwargs)
-        return call.changed(call.map).to(value.dtype) @ value
 
 
 def _scale(again: Tensor, context: Tensor) -> Tensor | None:
@@ -224,46 +193,84 @@ def _scale(again: Tensor, context: Tensor) -> Tensor | None:
     1 where nothing is done to it; None where what is done is no multiple. Both are `(batch, queries, heads, dims)`.
     """
     tolerance = (TOLERANCE if context.dtype == torch.float32 else 2e-2) * max(float(context.abs().max()), 1e-30)
-    scale = again.new_ones(again.shape[0], again.shape[2])
-    if float((again - context).abs().max()) <= tolerance:
-        return scale
-    again, context = again.float(), context.float()
-    scale = (again * context).sum(dim=(1, 3)) / again.square().sum(dim=(1, 3)).clamp(min=1e-30)
-    is_multiple = float((again * scale[:, None, :, None] - context).abs().max()) <= tolerance
-    return scale.to(again.dtype) if is_multiple else None
+    one, again, context = again.new_ones(again.shape[0], again.shape[2]), again.float(), context.float()
+    fitted = (again * context).sum(dim=(1, 3)) / again.square().sum(dim=(1, 3)).clamp(min=1e-30)
+    for scale in (one, fitted.to(one.dtype)):
+        if float((again * scale[:, None, :, None] - context).abs().max()) <= tolerance:
+            return scale
+    return None
 
 
-def _probabilities(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> Tensor:
-    """`(batch, n_heads, queries, keys)`, as `scaled_dot_product_attention` defines them; rows of no key are 0."""
-    with torch.no_grad():
-        scores = query.float() @ key.float().transpose(-2, -1)
-        scores = scores * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-        if is_causal:
-            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        if mask is not None and mask.dtype == torch.bool:
-            scores = scores.masked_fill(~mask, -torch.inf)
-        elif mask is not None:
-            scores = scores + mask
-        return scores.softmax(dim=-1).nan_to_num(nan=0.0)
+def _of_fused(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, dropout_p: float = 0, *more: Any, **how: Any
+) -> tuple[Tensor, Tensor]:
+    """The map in float32 and the values of each head, of the arguments of `scaled_dot_product_attention`.
+
+    The map is what it gives where the values are the identity; a query that may look at no key has a row of zeros.
+    """
+    one = torch.eye(key.shape[-2], device=key.device).expand(*key.shape[:-1], -1)
+    mask = attn_mask if attn_mask is None or attn_mask.dtype == torch.bool else attn_mask.float()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        found = functional.scaled_dot_product_attention(query.float(), key.float(), one, mask, 0.0, *more, **how)
+    return found, value.detach().repeat_interleave(query.shape[-3] // value.shape[-3], dim=-3)
 
 
-def _fits(softmax: Tensor, found: object) -> bool:
-    """Whether it may be the map that a softmax gave: the same queries of as many heads in all."""
+def _is_of(found: object, n: int, n_rows: int) -> TypeGuard[Tensor]:
+    """Whether it is `(n, n_rows, ...)`, where `n` may be two dimensions: texts and heads."""
     if not isinstance(found, Tensor) or found.ndim not in (3, 4):
         return False
-    return found.shape[:-2].numel() == softmax.shape[:-2].numel() and found.shape[-2] == softmax.shape[-2]
+    return (found.shape[:-2].numel(), found.shape[-2]) == (n, n_rows)
 
 
-def _as_product(equation: str, values: Tensor) -> Tensor:
-    """The second operand of an einsum whose first is `(batch, heads, queries, keys)`, as `torch.matmul` takes it."""
-    first, second = (part.strip() for part in equation.partition("->")[0].split(","))
-    batch, head, _, key = list(first)
-    rest = next(letter for letter in second if letter not in (batch, head, key))
-    return values.permute([second.index(letter) for letter in (batch, head, key, rest)])
+@torch.no_grad()
+def unproved_maps(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Blocks whose map is none that can be looked at, by name, and why.
+
+    The rows of a map must sum to one, each must be of one query, and another map must change the output, but where all
+    heads of the block have been zeroed. One forward pass a block, and one as it is.
+
+    Args:
+        model: In evaluation mode.
+        inputs: A tokenised batch of one text without padding.
+    """
+    faults: dict[str, str] = {}
+    with observing(model) as observe:
+        output, seen = observe(**inputs)
+    for each in seen:
+        name = each.block.name
+        if each.map is None:
+            faults[name] = f"{MUST_SHOW}; that of {name} is not"
+            continue
+        if float((each.map.float().sum(dim=-1) - 1).abs().max()) > 1e-2:
+            faults[name] = f"the attention of each query must sum to one; that of {name} does not: it has a sink"
+            continue
+        with observing(model, {each.block.module: _but_second}) as observe:
+            other, after = observe(**inputs)
+        context = next(one.context for one in after if one.block.name == name)
+        apart = (context - each.context).abs().amax(dim=(0, 2, 3)) / each.context.abs().max()
+        # Where the map is but a factor of what the kernel computes with, its other rows change the second query too.
+        if each.values is None and not float(apart[1:2].sum()) <= TOLERANCE < float(apart.max()):
+            faults[name] = f"a row of a map must be of one query; that of {name} changes what other queries get"
+        elif has_output(each.block) and not differ(compared(other), compared(output)):
+            faults[name] = f"another attention map must change the output; that of {name} does not"
+    return faults
 
 
-def _by_head(found: Tensor, batch: int, n_heads: int) -> Tensor | None:
-    """`(batch, heads, ..., ...)`, also of what has both in one dimension; the one that is not known is -1."""
-    if found.ndim == 3 and found.shape[0] % max(batch, n_heads) == 0:
-        found = found.unflatten(0, (batch, n_heads))
-    return found.detach() if found.ndim == 4 else None
+def _but_second(map: Tensor) -> Tensor:
+    """Another map for all queries but the second."""
+    return torch.where(torch.arange(map.shape[-2], device=map.device)[:, None] == 1, map, map.roll(1, dims=-1))
+
+
+@contextmanager
+def observing_proved(
+    model: nn.Module, example: Mapping[str, Any]
+) -> Iterator[tuple[Callable[..., list[Attention]], dict[str, str]]]:
+    """As `observing`, in evaluation mode, without maps that `unproved_maps` refuses on an example; and what it says."""
+    with evaluating(model):
+        faults = unproved_maps(model, example)
+        with observing(model) as observe:
+
+            def observe_proved(**inputs: Any) -> list[Attention]:
+                return [replace(each, map=None) if each.block.name in faults else each for each in observe(**inputs)[1]]
+
+            yield observe_proved, faults

@@ -65,8 +65,8 @@ def _check_causal(model: PreTrainedModel) -> None:
         raise CheckpointError(f"{must} (by {apart:.2g} of a logit). Set is_decoder in config.json if it was trained so")
 
 
-_TABLE = tomllib.loads((resources.files("prune_heads.checkpoints") / "unused.toml").read_text())
-UNUSED = tuple(_TABLE["always"])
+TABLE = tomllib.loads((resources.files("prune_heads.checkpoints") / "checkpoints.toml").read_text())
+UNUSED = tuple(TABLE["unused"]["always"])
 """Patterns of weights that a checkpoint may hold besides those of the model, which no head needs."""
 
 
@@ -78,7 +78,7 @@ class Head:
     name: str = "classification head"  # in messages
     reads: Literal["text", "image"] = "text"  # what the model is given: decides between tokenizer and image processor
     token: str | None = "pad"  # special token that the tokenizer must have: `pad`, `mask` or none
-    unused: tuple[str, ...] = (*UNUSED, *_TABLE["pretraining"])  # patterns of weights that may be there besides
+    unused: tuple[str, ...] = (*UNUSED, *TABLE["unused"]["pretraining"])  # weights that may be there besides
     cure: str = "Fine-tune it on the task first, or name one that is"  # for a checkpoint whose head was not trained
     prepare: Callable[[PreTrainedModel], Any] | None = None  # called with the loaded model
 

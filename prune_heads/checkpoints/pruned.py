@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks, head_counts
 from prune_heads.checkpoints.fit import check_weight_files, check_weights, read_config
-from prune_heads.checkpoints.head import UNUSED, Head
+from prune_heads.checkpoints.head import TABLE, UNUSED, Head
 from prune_heads.checkpoints.loading import folder_of, quiet_transformers, reading
 from prune_heads.errors import CheckpointError, HeadDescriptorError
 from prune_heads.files import new_directory, read_json, write_json, write_text
@@ -20,15 +20,6 @@ from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 
 HEADS_FILE = "heads.json"
 Draw = Callable[[PreTrainedModel, dict[str, Any]], set[str]]  # draws what is lacking; gives the names of the weights
-
-_README = """# A model with attention heads removed
-
-Heads removed (layer:heads, from 1): {heads}
-
-Its attention layers are narrower than its `config.json` says, so plain `from_pretrained` fails with a size mismatch.
-Load it with `prune_heads.load_pruned("this folder")`, or name this folder as `--model` of `prune-heads evaluate`.
-`heads.json` says which heads are gone.
-"""
 
 
 def save_pruned(model: PreTrainedModel, directory: str | Path) -> None:
@@ -57,7 +48,7 @@ def write_pruned(model: PreTrainedModel, folder: Path) -> None:
     if removed := removed_heads(model):
         blocks = [block.describe() for block in attention_blocks(model)]
         write_json(folder / HEADS_FILE, {"format": 1, **removed.to_json(), "blocks": blocks})
-        write_text(folder / "README.md", _README.format(heads=removed))
+        write_text(folder / "README.md", TABLE["readme"].format(heads=removed))
 
 
 def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
@@ -181,7 +172,6 @@ def dense_model(model: PreTrainedModel) -> PreTrainedModel:
         if came.numel() != left[name].sum():
             wanted = f"{tuple(tensor.shape)}{'' if left[name].all() else ' without the heads'}"
             must = f"the weights must have the shapes that removing heads leaves; {name} must be {wanted}"
-            cure = "Name a checkpoint that 'prune-heads prune' has written"
-            raise CheckpointError(f"{must}, got {tuple(came.shape)}. {cure}")
+            raise CheckpointError(f"{must}, got {tuple(came.shape)}. Name a checkpoint of 'prune-heads prune'")
         tensor.data = torch.zeros(tensor.shape, dtype=came.dtype).masked_scatter_(left[name], came)
     return dense.eval()

@@ -11,12 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from prune_heads.checkpoints.head import TABLE
 from prune_heads.errors import CheckpointError
 
-TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.txt", "vocab.json"),
-    *("spiece.model", "sentencepiece.bpe.model", "spm.model"),
-)
+TOKENIZER_FILES = tuple(TABLE["tokenizer_files"])
 """One of them, at least, describes a tokenizer."""
 TOKENIZER = "tokenizer: tokenizer.json, or the files of its vocabulary"
 _PLAIN = {"return_dict": True, "torchscript": False, "chunk_size_feed_forward": 0}
@@ -39,7 +37,10 @@ def check_tokenizer(
     if folder is not None and files and not any((folder / each).is_file() for each in (*TOKENIZER_FILES, *files)):
         vocabulary = " and ".join(file for file in files if not file.startswith("tokenizer"))
         raise lacking(name, f"tokenizer: tokenizer.json, or {vocabulary}" if vocabulary else TOKENIZER)
-    n_embeddings = model.get_input_embeddings().weight.shape[0]
+    try:
+        n_embeddings = model.get_input_embeddings().weight.shape[0]
+    except (AttributeError, NotImplementedError):  # those of Perceiver are its latents, CANINE hashes characters
+        n_embeddings = getattr(model.config, "vocab_size", len(tokenizer))
     if len(tokenizer) > n_embeddings:
         raise CheckpointError(f"the tokenizer of {name} has {len(tokenizer)} tokens, the model {n_embeddings}. {_OWN}")
     if files and len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
@@ -48,7 +49,14 @@ def check_tokenizer(
         must = "model_input_names in tokenizer_config.json must hold 'input_ids'"
         raise CheckpointError(f"{must}; got {names} for {name}. Correct it")
     if folder is not None and (folder / "tokenizer.json").is_file():
-        _check_class(tokenizer, folder / "tokenizer.json", name)
+        # Transformers builds some tokenizers anew, as a class is named: of another kind, it splits or drops words.
+        text, whole = "the film is good", tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        before = whole.decode(whole.encode(text, add_special_tokens=False).ids)
+        after = str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
+        wanted, read, rebuilt = ("".join(filter(str.isalnum, each.casefold())) for each in (text, before, after))
+        if read == wanted != rebuilt:
+            came = f"as {type(tokenizer).__name__} that of {name} makes {after!r} of {text!r}. Correct tokenizer_class"
+            raise CheckpointError(f"the tokenizer must be of the class that its tokenizer.json is for; {came}")
     if token is not None and getattr(tokenizer, f"{token}_token") is None:
         cure = f"Set {token}_token in its tokenizer_config.json"
         raise CheckpointError(f"the tokenizer of {name} must have {_NEEDED[token]}; it has none. {cure}")
@@ -68,17 +76,6 @@ def lacking(name: str, what: str) -> CheckpointError:
     """The error where none of the files of a tokenizer or an image processor is there."""
     cure = "Copy the files that the model was trained with into the folder"
     return CheckpointError(f"a checkpoint must hold its {what}; {name} holds none. {cure}")
-
-
-def _check_class(tokenizer: Tokenizer, file: Path, name: str) -> None:
-    """Transformers builds some tokenizers anew, as a class is named: of another kind, it splits or drops words."""
-    text, whole = "the film is good", tokenizers.Tokenizer.from_file(str(file))
-    before = whole.decode(whole.encode(text, add_special_tokens=False).ids)
-    after = str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
-    wanted, read, rebuilt = ("".join(filter(str.isalnum, each.casefold())) for each in (text, before, after))
-    if read == wanted != rebuilt:
-        said = f"as {type(tokenizer).__name__} that of {name} makes {after!r} of {text!r}. Correct its tokenizer_class"
-        raise CheckpointError(f"the tokenizer must be of the class that its tokenizer.json is for; {said}")
 
 
 def settle(model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True) -> tuple[str, ...]:

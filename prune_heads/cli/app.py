@@ -18,7 +18,7 @@ from prune_heads.cli import signals
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.output import say
 from prune_heads.errors import OptionError, PipeClosedError, PruneHeadsError, first_line
-from prune_heads.reading import read_toml
+from prune_heads.files import read_toml
 from prune_heads.tables.terminal import speaking
 
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone

@@ -13,8 +13,8 @@ from typer import Argument, Context, Option
 from prune_heads.cli.output import show
 from prune_heads.errors import OptionError
 from prune_heads.execution.spec import RESERVED
+from prune_heads.files import read_toml
 from prune_heads.options import Group, Opt, options_of
-from prune_heads.reading import read_toml
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -49,19 +49,11 @@ def criteria() -> Shown:
     yield tables.criterion_listing()
 
 
-def models(
-    try_now: Annotated[bool, Option("--try", help="Try the default configuration of each; takes a minute.")] = False,
-) -> Shown:
+def models() -> Shown:
     """List the model types."""
     from prune_heads.coverage import committed_table
 
     table = committed_table()
-    if try_now:
-        from prune_heads.coverage.tiny import all_types, try_all
-
-        types = all_types()
-        with TerminalReporter().stage("trying types", len(types)) as progress:
-            table = try_all(types, progress)
     yield table, tables.model_page(table)
 
 
@@ -108,18 +100,15 @@ def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {
 
 def list_entries(place: Place) -> Shown:
     """List the predictions that are kept, and the jobs that are not finished."""
-    from prune_heads.reporting.store import stored
     from prune_heads.store import unfinished
 
     opened = _opened(place)
-    yield stored(list(opened.entries()), unfinished(opened.objects))
+    yield tables.stored(list(opened.entries()), unfinished(opened.objects))
 
 
 def verify(place: Place) -> Shown:
     """Check every entry bit by bit."""
-    from prune_heads.reporting.store import verified
-
-    report, table = verified(list(_opened(place).entries(thorough=True)))
+    report, table = tables.verified(list(_opened(place).entries(thorough=True)))
     yield report, table
     if report["damaged"]:
         raise StoreError(
@@ -132,9 +121,7 @@ def clear(
     place: Place, damaged: Annotated[bool, Option("--damaged", help="Remove the damaged entries alone.")] = False
 ) -> Shown:
     """Remove what is kept."""
-    from prune_heads.reporting.store import cleared
-
-    yield cleared(*_opened(place).clear(damaged_only=damaged))
+    yield tables.cleared(*_opened(place).clear(damaged_only=damaged))
 
 
 def _opened(place: Place) -> "PredictionStore":

@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout, suppress
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from typer import Argument, Option
 
@@ -16,10 +16,10 @@ from prune_heads.cli.studies import finetune
 from prune_heads.errors import OptionError, UnfitError
 from prune_heads.execution.claims import held
 from prune_heads.execution.pool import Chain, run_chains
+from prune_heads.files import read_toml
 from prune_heads.options import Conditions, NewFolder, Recipe, Reproducing, Setup, Start, options_of
 from prune_heads.options.fields import option
 from prune_heads.paper import default_subjects, default_task
-from prune_heads.reading import read_toml
 
 _Table = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 _Figure = Literal["figure1", "figure2", "figure3", "figure4", "figure5", "figure6"]
@@ -31,27 +31,12 @@ _WHAT = "a file of options"
 _SUBJECT, _FINETUNE = "subject", "finetune"
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A model on a task, as options say it, of the table or figure `name`."""
+class Planned(NamedTuple):
+    """A model on a task, as options say it."""
 
-    name: str
     setup: Setup
     conditions: Conditions
     recipe: tuple[Start, Recipe, NewFolder] | None  # by which its model is fine-tuned
-
-    def prepare(self, output: Path) -> None:
-        """Have its records ready before the table or figure is made."""
-        from prune_heads.reproduction import prepare
-
-        with suppress(UnfitError):  # it is said when the table is made
-            prepare(self.name, self.setup, self.conditions, output, TerminalReporter)
-
-    def lacks_model(self) -> bool:
-        """Whether it must be fine-tuned still."""
-        from prune_heads.studies.finetuning import WEIGHTS_FILE
-
-        return self.recipe is not None and not (self.recipe[-1].output / WEIGHTS_FILE).exists()
 
 
 def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Planned]:
@@ -86,7 +71,7 @@ def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, 
         del known["store"]
         made = {**words_of(read_toml(by, _WHAT, OptionError), by, known), "output": file.parent / values["model"]}
         recipe = (Start.of(made), Recipe.of(made), NewFolder.of(made))
-    return Planned(name, Setup.of(words), Conditions.of(words), recipe)
+    return Planned(Setup.of(words), Conditions.of(words), recipe)
 
 
 def _finetune(*recipe: Any) -> None:
@@ -105,17 +90,19 @@ def chains(plans: Mapping[str, Sequence[Planned]], output: Path) -> list[Chain]:
 
     So each finds in the store what it would find there without others beside it, and the records are the same.
     """
-    found: dict[tuple[str, str], list[Planned]] = {}
-    for subject in (subject for subjects in plans.values() for subject in subjects):
-        found.setdefault((subject.setup.model, subject.setup.task), []).append(subject)
-    longest_first = sorted(found.items(), key=lambda each: not any(one.lacks_model() for one in each[1]))
-    return [
-        (
-            f"{Path(model).name} on {Path(task).stem}",
-            _recipes(subjects) + [partial(each.prepare, output) for each in subjects],
-        )
-        for (model, task), subjects in longest_first
-    ]
+    from prune_heads.reproduction import prepare
+
+    found: dict[tuple[str, str], list[tuple[str, Planned]]] = {}
+    for name, subjects in plans.items():
+        for subject in subjects:
+            found.setdefault((subject.setup.model, subject.setup.task), []).append((name, subject))
+    longest_first = sorted(found.items(), key=lambda each: all(subject.recipe is None for _, subject in each[1]))
+    made: list[Chain] = []
+    for (model, task), wanted in longest_first:
+        steps = _recipes(subject for _, subject in wanted)
+        steps += [partial(prepare, name, *subject[:2], output, TerminalReporter) for name, subject in wanted]
+        made.append((f"{Path(model).name} on {Path(task).stem}", steps))
+    return made
 
 
 @dataclass(frozen=True)
@@ -145,7 +132,7 @@ def reproduce(
             TerminalReporter().note(f"{lacking} is left out: {config.resolve().name} has no {lacking}.toml")
             names.remove(lacking)
     plans = {each: planned(each, config, given) for each in names}
-    tables = {}
+    job, tables = partial(reproduce_job, from_records=options.from_records, forms=options.form), {}
     with nullcontext() if options.from_records else held(output, TerminalReporter()):
         if options.jobs > 1 and not options.from_records:
             run_chains(chains(plans, output), options.jobs)
@@ -153,11 +140,8 @@ def reproduce(
             for make in _recipes(subject for subjects in plans.values() for subject in subjects):
                 make()
         for each, subjects in plans.items():
-            studied = [(subject.setup, subject.conditions) for subject in subjects]
             try:
-                found = reproduce_job(
-                    each, studied, output, TerminalReporter, from_records=options.from_records, forms=options.form
-                )
+                found = job(each, [subject[:2] for subject in subjects], output, TerminalReporter)
             except UnfitError as error:
                 if name != "all":
                     raise

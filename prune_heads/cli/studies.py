@@ -65,14 +65,13 @@ def _table(found: "Found") -> Any:
     from prune_heads.reporting import ablation, additivity, curves, looking, roles, similarity, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
+    ablations = {"pairs": similarity.pairs_page, "random": additivity.additivity_page}
     tables: dict[str, Callable[[], Any]] = {
         "run": lambda: terminal.run_report(record, scores),
         "score": lambda: terminal.score_table(scores or {}),
         "prune": lambda: terminal.pruned_page(record),
         "evaluate": lambda: terminal.evaluation_table(record),
-        "ablate": lambda: {"pairs": similarity.pairs_page, "random": additivity.additivity_page}.get(
-            record["kind"], ablation.ablation_page
-        )(record, narrow=True),
+        "ablate": lambda: ablations.get(record["kind"], ablation.ablation_page)(record, narrow=True),
         "curve": lambda: curves.curve_page(record),
         "correlate": lambda: curves.correlation_page(record),
         "bench": lambda: terminal.bench_page(record),
@@ -86,11 +85,11 @@ def _table(found: "Found") -> Any:
 run = _study(
     "pruning:run_alone", options.Setup, options.Choice, options.Scoring, options.RunOptions, folder=options.RunFolder
 )
-score = _study("steps:score_heads", options.Setup, options.Scoring, options.Cluster)
-prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
-evaluate = _study("steps:evaluate_heads", options.Setup, options.Masked)
+score = _study("scoring:score_heads", options.Setup, options.Scoring, options.Cluster)
+prune = _study("pruning:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
+evaluate = _study("ablating:evaluate_heads", options.Setup, options.Masked)
 _masks = (options.Ablation, options.Pairs, options.RandomMasks)
-ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, *_masks)
+ablate = _study("additivity:ablate_heads", options.Setup, options.Cluster, *_masks)
 similar = _study("similarity:similar", options.Setup, options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
 roles = _study("roles:roles", options.Setup, options.RoleSources)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -16,6 +16,7 @@ from prune_heads.cli.groups import Shown
 from prune_heads.cli.output import say, show
 from prune_heads.cli.signals import interruptible
 from prune_heads.errors import OptionError, PruneHeadsError
+from prune_heads.execution import worker
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import MOST_TRIALS, Known, Trial, read_sweep
 from prune_heads.objectives import task_name
@@ -23,10 +24,8 @@ from prune_heads.options import Choice, Group, Opt, Place, RunOptions, Scoring, 
 from prune_heads.options.fields import nowhere
 from prune_heads.options.setup import Executor
 from prune_heads.reporting import sweep as tables
+from prune_heads.reporting.sweep_results import draws
 from prune_heads.tables.terminal import titled
-
-if TYPE_CHECKING:
-    from prune_heads.execution.worker import RunTrial
 
 GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
 
@@ -35,12 +34,6 @@ GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
 def trial_options() -> Mapping[str, Opt]:
     """By name; where predictions are kept is said of the sweep, not of a trial."""
     return {name: each for group in GROUPS for name, each in options_of(group).items() if name != "store"}
-
-
-def draws(words: Mapping[str, Any]) -> bool:
-    """Whether what is pruned in a trial, or its curve, depends on the seed."""
-    draws_scores = words["criterion"] == "random" or ":" in words["criterion"]  # one's own may
-    return draws_scores and (words["heads"] is None or words["curve"])
 
 
 @dataclass(frozen=True)
@@ -101,7 +94,7 @@ class BeginTrials:
     relative_to: Path  # the folder that paths in the file are relative to
     store: str | None  # a URL, or an absolute path
 
-    def __call__(self) -> "RunTrial":
+    def __call__(self) -> worker.RunTrial:
         """What runs a trial; of two in turn with the same model and task, the second loads nothing."""
         from prune_heads.progress import Reporter
         from prune_heads.studies.pruning import run
@@ -128,48 +121,39 @@ class BeginTrials:
 
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
+Spec = Annotated[
+    Path, Argument(metavar="SPEC.toml", help="Options of 'run', and the tables grid, together, include, exclude.")
+]
+Json = Annotated[bool, Option("--json", help="Print one JSON object per line: one for each event, and one at the end.")]
 Output = Annotated[Path | None, Option("--output", "-o", help="Folder for the files. (default: that of the sweep)")]
 
 
-def run(
-    spec: Annotated[
-        Path, Argument(metavar="SPEC.toml", help="Options of 'run', and the tables grid, together, include, exclude.")
-    ],
-    options: Sweeping,
-    place: Place,
-    as_json: Annotated[
-        bool, Option("--json", help="Print one JSON object per line: one for each event, and one at the end.")
-    ] = False,
-) -> None:
+def run(spec: Spec, options: Sweeping, place: Place, as_json: Json = False) -> None:
     """Run the trials that are not done yet."""
     read = read_sweep(spec, known())
     if options.dry_run:
         return show(*tables.plan(read), as_json=as_json)
     if read.n_trials > len(read.trials):
-        raise OptionError(
-            f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
-            f"{read.n_trials + read.n_undrawn:,}."
-        )
+        must = f"a sweep must describe {MOST_TRIALS:,} trials at most"
+        raise OptionError(f"{must}; {spec.name} describes {read.n_trials + read.n_undrawn:,}.")
     for criterion in {trial.values["criterion"] for trial in read.trials if ":" in trial.values["criterion"]}:
         from prune_heads.importance import criterion_of  # torch, which starting workers need not wait for
 
         criterion_of(trial_options()["criterion"].placed(criterion, spec.resolve().parent))  # before any trial is run
-    from prune_heads.execution.worker import Worker, actors, processes, turned
-
     assert options.output is not None  # see `Sweeping._clashes`
     folder, is_worker = SweepFolder.open(options.output.resolve(), read), options.worker
     begin = BeginTrials(folder.root, spec.resolve().parent, place.store)
     threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    workers = processes(options.jobs or 1, threads, _gpus())
+    workers = worker.processes(options.jobs or 1, threads, _gpus())
     if options.executor == "ray":
-        workers = actors(options.address, options.jobs, options.cpus or 1.0, options.gpus or 0.0)
+        workers = worker.actors(options.address, options.jobs, options.cpus or 1.0, options.gpus or 0.0)
     host, pid = platform.node(), os.getpid()
     name = f"{host} {pid}" if is_worker else None
     with tables.display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
         task = os.environ.get("SLURM_ARRAY_TASK_ID", "")  # the number in an array job
-        trials = turned(read.trials, int(task) if task.isdecimal() else pid) if is_worker else read.trials
+        trials = worker.turned(read.trials, int(task) if task.isdecimal() else pid) if is_worker else read.trials
         limits: dict[str, Any] = {"retries": options.retries, "stop_after": options.stop_after, "waits": not is_worker}
-        own = Worker(folder, trials, begin, workers, tell, stopping, **limits)
+        own = worker.Worker(folder, trials, begin, workers, tell, stopping, **limits)
         own.work()
         was_stopped = stopping()
     if name and not as_json:
@@ -189,12 +173,12 @@ def status(folder: Folder) -> Shown:
 
 def results(folder: Folder, output: Output = None) -> Shown:
     """Write the tables of the trials that are done."""
-    yield tables.write_results(SweepFolder(folder), output, draws)
+    yield tables.write_results(SweepFolder(folder), output)
 
 
 def plot(folder: Folder, output: Output = None) -> Shown:
     """Draw them."""
-    yield tables.write_plot(SweepFolder(folder), output, draws)
+    yield tables.write_plot(SweepFolder(folder), output)
 
 
 def retry(folder: Folder) -> Shown:

@@ -1,4 +1,4 @@
-"""The table of model types as it was tried for this release, and the trials that make it."""
+"""The table of model types, as the tests tried them for this release."""
 
 import json
 from importlib import resources
@@ -6,5 +6,5 @@ from typing import Any
 
 
 def committed_table() -> dict[str, Any]:
-    """`{"transformers": version, "models": [...]}`, with a row of `coverage.tiny.row_of` for each type."""
+    """`{"transformers": version, "models": [...]}`, a row a type: what is exact, and why not."""
     return json.loads((resources.files("prune_heads.coverage") / "table.json").read_text())

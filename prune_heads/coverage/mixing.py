@@ -54,12 +54,11 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
             others = [i for i in range(rows.shape[1]) if i not in given]
             rows[1, others] = rows[0, others]  # what is left of it, however small
 
-    device = next(model.parameters()).device
     with ExitStack() as stack:
         for path, module in model.named_modules():
             if not path.startswith(tuple(f"{name}." for name in names)):  # a part of a block comes before its gates
                 stack.callback(module.register_forward_hook(partial(look, path), with_kwargs=True).remove)
-        stack.enter_context(gated(model, [torch.zeros(block.n_heads, device=device) for block in blocks]))
+        stack.enter_context(gated(model, [torch.zeros(block.n_heads) for block in blocks]))
         model(**pair)
     if not mixing and not_reached:
         return None
@@ -108,6 +107,6 @@ def _changed(tensor: Tensor) -> set[int]:
     if tensor.ndim < 2 or _ROWS not in tensor.shape[:2] or not tensor.numel():
         return set()
     rows = (tensor if tensor.shape[0] == _ROWS else tensor.transpose(0, 1)).double()
-    gap = (rows[0] - rows[1]).abs().flatten(1) if rows.ndim > 2 else (rows[0] - rows[1]).abs()[:, None]
+    gap = (rows[0] - rows[1]).abs().reshape(rows.shape[1], -1).amax(dim=1)
     least = _TOLERANCE * max(1.0, float(rows.abs().max())) if tensor.is_floating_point() else 0
-    return set((gap > least).any(dim=1).nonzero().flatten().tolist())
+    return set((gap > least).nonzero().flatten().tolist())

@@ -37,6 +37,7 @@ LATELY_SECONDS = 30.0  # how long a beat counts as a sign of life
 NAME = "0" * 64  # of the claim on a folder; a trial's claim has its digest
 
 _LOOK_SECONDS = 0.2
+_UNSEEN = None, 0.0, False  # see `Claims._watched`
 _HEX = "[0-9a-f]"
 _CLAIM = re.compile(f"{_HEX}{{64}}[.][1-9][0-9]{{0,9}}")
 
@@ -78,7 +79,7 @@ class Claims:
     folder: Path
     owner: Owner = field(default_factory=lambda: Owner(machine(), os.getpid(), secrets.token_hex(8)))
     clock: Callable[[], float] = time.monotonic
-    _watched: dict[str, tuple[bytes, float, bool]] = field(default_factory=dict)
+    _watched: dict[str, tuple[bytes | None, float, bool]] = field(default_factory=dict)
     """File name of another's claim -> its content, when that was first seen, and whether another was shortly before."""
     _held: dict[str, tuple[Path, int]] = field(default_factory=dict)  # trial -> our claim, and the deaths of it
     _beats: int = 0
@@ -87,8 +88,7 @@ class Claims:
     def take(self, trial: str) -> bool:
         """Claim a trial (its digest); False if another process has it and is alive, as far as can be seen.
 
-        Raises:
-            RunError: If the folder cannot be written to.
+        A `RunError` if the folder cannot be written to.
         """
         there = self._on(trial)
         content, about = _read(there)
@@ -123,8 +123,9 @@ class Claims:
 
         That a process of that number lives on this machine proves nothing: the system reuses numbers.
         """
-        names = [claim.name for claim in self._on(trial)[-1:] if claim.name in self._watched]
-        return any(self._watched[name][2] and self._age(name) < LATELY_SECONDS for name in names)
+        there = self._on(trial)
+        _, since, has_beaten = self._watched.get(there[-1].name if there else "", _UNSEEN)
+        return has_beaten and self.clock() - since < LATELY_SECONDS
 
     def give_back(self, trial: str) -> None:
         """End the claim; nothing happens if it is not ours any more."""
@@ -196,15 +197,11 @@ class Claims:
     def _is_dead(self, name: str, content: bytes, about: dict[str, Any]) -> bool:
         if about.get("host") == self.owner.host and not lives(about.get("pid")):
             return True
-        before = self._watched.get(name)
-        if before is None or before[0] != content:
-            self._watched[name] = content, self.clock(), before is not None and self._age(name) < LATELY_SECONDS
+        now, (before, since, _) = self.clock(), self._watched.get(name, _UNSEEN)
+        if before != content:
+            self._watched[name] = content, now, before is not None and now - since < LATELY_SECONDS
             return False
-        return self._age(name) > DEAD_AFTER_SECONDS
-
-    def _age(self, name: str) -> float:
-        """Seconds since we have seen a claim change."""
-        return self.clock() - self._watched[name][1]
+        return now - since > DEAD_AFTER_SECONDS
 
 
 def digests(folder: Path, ending: str = "") -> list[str]:
@@ -236,10 +233,7 @@ def held(folder: Path, reporter: Reporter) -> Iterator[None]:
     """Reserve a folder, which need not exist, for this process. The claim lies beside it until the block ends.
 
     The claim of a process that was killed is taken over: at once if it ran on this machine, else after a while without
-    a heartbeat.
-
-    Raises:
-        RunError: If another process holds the folder and is alive, or nothing can be written beside it.
+    a heartbeat. A `RunError` if another process holds the folder and is alive, or nothing can be written beside it.
     """
     claims = Claims(folder.resolve().with_name(f".{folder.resolve().name}.held"))
     made = [each for each in (claims.folder, *claims.folder.parents) if not each.exists()]

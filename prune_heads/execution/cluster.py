@@ -21,13 +21,10 @@ _DIED = (
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """Ray, connected; left as it was found.
+    """Ray, connected to a cluster by its address, `auto` or `ray://...`; left as it was found.
 
-    Args:
-        address: Of a cluster, `auto` or `ray://...`; None: a new one on this machine, until the block ends.
-
-    Raises:
-        RunError: If Ray is not installed, or there is no such cluster.
+    None is a new cluster on this machine, until the block ends. A `RunError` if Ray is not installed, or there is no
+    such cluster.
     """
     try:
         import ray
@@ -121,13 +118,9 @@ class Shards:
         Args:
             begin: Called once in each worker with the number of its threads and its own, for what does a part. It, the
                 parts and what is found travel as pickles.
-            parts: At least one; see `do_all`.
-            tell: See `do_all`.
+            parts: At least one.
+            tell: As of `do_all`, whose errors these are, too.
             gpus: Whether the workers share the GPUs of the cluster, where it has some.
-
-        Raises:
-            RunError: If workers die again and again.
-            PruneHeadsError: What a worker raises; of several parts that fail, the first one's.
         """
         n = min(self.n, len(parts))
         cpus, share = shares_of([node["Resources"] for node in self.ray.nodes() if node["Alive"]], n, gpus=gpus)
@@ -140,10 +133,7 @@ class Shards:
 def shares_of(nodes: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> tuple[float, float]:
     """Cores and GPUs of each of `n` workers: as many as let all of them run at once.
 
-    Args:
-        nodes: What Ray says that each has (`CPU`, `GPU`).
-        n: At least 1.
-        gpus: Whether GPUs are wanted. A worker computes on one at most.
+    `nodes` is what Ray says that each has (`CPU`, `GPU`). `gpus` wants GPUs; a worker computes on one at most.
     """
     with_gpus = [node for node in nodes if gpus and node.get("GPU", 0) >= 1]
     cpus = _share([node.get("CPU", 0) for node in with_gpus or nodes], n)
@@ -152,10 +142,8 @@ def shares_of(nodes: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> tu
 
 def _share(rooms: Sequence[float], n: int) -> float:
     """The most of which each of `n` can have as much: a whole number, or one that goes into 1 (rounded down)."""
-    whole_rooms = [int(room) for room in rooms if room >= 1]
-    if not whole_rooms:
-        return 1.0  # of a cluster that has nothing yet, but may grow
-    for amount in range(max(whole_rooms), 0, -1):
-        if sum(room // amount for room in whole_rooms) >= n:
+    whole = [int(room) for room in rooms if room >= 1] or [n]  # a cluster that has nothing yet may grow
+    for amount in range(max(whole), 0, -1):
+        if sum(room // amount for room in whole) >= n:
             return float(amount)
-    return _DIGITS // -(-n // sum(whole_rooms)) / _DIGITS
+    return _DIGITS // -(-n // sum(whole)) / _DIGITS

@@ -42,8 +42,7 @@ class SweepFolder:
     def open(cls, root: Path, sweep: Sweep) -> "SweepFolder":
         """The folder of this sweep; made if it is not there.
 
-        Raises:
-            RunError: If it holds another sweep or something else, or cannot be written to.
+        A `RunError` if it holds another sweep or something else, or cannot be written to.
         """
         folder = cls(root)
         # What stands in a folder of a sweep that is being made, and a desktop's own files, are not strange.
@@ -66,11 +65,7 @@ class SweepFolder:
         return folder
 
     def about(self) -> dict[str, Any]:
-        """What `sweep.json` says.
-
-        Raises:
-            RunError: If this is no folder of a sweep.
-        """
+        """What `sweep.json` says; a `RunError` if this is no folder of a sweep."""
         file = self.root / SWEEP_FILE
         about = read_json(file, "the folder of a sweep must hold sweep.json, which")
         kinds = {"name": str, "digest": str, "n_trials": int, "axes": list}
@@ -83,11 +78,7 @@ class SweepFolder:
         return self._place("trials", name, "")
 
     def record(self, digest: str) -> dict[str, Any]:
-        """The record of a finished trial.
-
-        Raises:
-            RunError: If it is missing or damaged.
-        """
+        """The record of a finished trial; a `RunError` if it is missing or damaged."""
         try:
             return read_json(self.trial(digest) / RECORD_FILE, "the record of a trial")
         except RunError as error:
@@ -98,12 +89,9 @@ class SweepFolder:
         return bool(_content(self.trial(digest) / RECORD_FILE))
 
     def finish(self, trial: Trial, record: Values, seconds: float) -> bool:
-        """Keep the record of a trial, once: False if another process has done so already.
+        """Keep the record of a trial, once: False if another process has done so; a `RunError` if it cannot be written.
 
         When and how long stands in a file of its own: the record of a trial is the same whenever it ran.
-
-        Raises:
-            RunError: If it cannot be written.
         """
         target = self.trial(trial.digest)
         if self.is_done(trial.digest):
@@ -118,11 +106,7 @@ class SweepFolder:
         return True
 
     def fail(self, trial: Trial, error: str, traceback: str) -> int:
-        """Note a failure; how many the trial has had.
-
-        Raises:
-            RunError: If it cannot be written.
-        """
+        """Note a failure; how many the trial has had. A `RunError` if it cannot be written."""
         n = 1 + self.n_failures(trial.digest)
         about = {"values": dict(trial.values), "error": error, "traceback": traceback, "n_failures": n}
         self._write(self._place("failures", trial.digest), about)
@@ -147,12 +131,8 @@ class SweepFolder:
     def shared(self, what: Values, how: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What trials share: computed by the first process that asks; the others wait and read it.
 
-        Args:
-            what: What it is (JSON); everything that it depends on.
-            how: Computes it (JSON).
-
-        Raises:
-            RunError: If it cannot be written.
+        `what` it is (JSON) holds everything that it depends on; `how` computes it (JSON). A `RunError` if it cannot be
+        written.
         """
         name, claims = digest(what), Claims(self.root / "shared_claims")
         file = self._place("shared", name)

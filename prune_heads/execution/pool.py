@@ -78,32 +78,29 @@ class Pool:
     def wait(self, seconds: float) -> list[tuple[Any, Any]]:
         """The names of the units that have ended, each with its answer or exception; `LostError` if its worker died.
 
-        Raises:
-            RunError: If the last worker cannot be started.
-            PruneHeadsError: What a worker raised as it loaded.
+        Raises what a worker raised as it loaded, and a `RunError` if the last one cannot be started.
         """
         ended: list[tuple[Any, Any]] = []
         for link in self.heard(seconds):
             name, self.doing[link] = self.doing[link], None
             answer = link.receive()
             if isinstance(answer, LostError):
-                self._replace(link, answer, was_loading=name == _LOADING)
+                link.kill()
+                del self.doing[link]
+                number, was_loading = link.number, name == _LOADING
+                self.n_deaths[number] = was_loading * (self.n_deaths[number] + 1)
+                if self.n_deaths[number] < MOST_DEATHS:
+                    self.doing[self.start(number)] = _LOADING
+                elif not self.doing:
+                    said = f"worker {number + 1} died {MOST_DEATHS} times in a row while it loaded ({answer})"
+                    needs = "Each needs prune-heads, and memory for the model"
+                    raise RunError(f"workers must start; {said}. {needs}") from answer
             elif isinstance(answer, Exception) and name == _LOADING:
                 said = f"workers must start; one says {type(answer).__name__}: {first_line(answer)}"
                 raise answer if isinstance(answer, PruneHeadsError) else RunError(said) from answer
             if name not in (None, _LOADING):
                 ended.append((name, answer))
         return ended
-
-    def _replace(self, link: Any, lost: LostError, *, was_loading: bool) -> None:
-        link.kill()
-        del self.doing[link]
-        self.n_deaths[link.number] = was_loading * (self.n_deaths[link.number] + 1)
-        if self.n_deaths[link.number] < MOST_DEATHS:
-            self.doing[self.start(link.number)] = _LOADING
-        elif not self.doing:
-            said = f"worker {link.number + 1} died {MOST_DEATHS} times in a row while it loaded ({lost})"
-            raise RunError(f"workers must start; {said}. Each needs prune-heads, and memory for the model") from lost
 
 
 class _Process:
@@ -179,13 +176,9 @@ def do_all(
     Args:
         pool: Whose workers have begun.
         units: Best those that take longest first.
-        lost: What is said where `MOST_DEATHS` workers have died of a `{unit}`, the last one by `{how}`.
+        lost: What a `RunError` says where `MOST_DEATHS` workers have died of a `{unit}`, the last one by `{how}`.
         tell: Called here, of each unit that is done.
         at_once: An error or a death ends all. Else the error is that of the first unit that fails, as in one process.
-
-    Raises:
-        RunError: If too many workers died of a unit, or do not start.
-        Exception: What a worker raised.
     """
     waiting = list(range(len(units)))  # a heap
     found: dict[int, Any] = {}
@@ -229,11 +222,8 @@ class _Named(io.TextIOBase):
 def run_chains(chains: Sequence[Chain], jobs: int, *, share_threads: bool = True) -> None:
     """Work through independent chains in `jobs` processes, which share the threads of torch; the first error ends all.
 
-    The processes also end on Ctrl-C and when this one is killed, so that the same work can be started again.
-
-    Raises:
-        RunError: If a process was killed.
-        Exception: What a step raises; it must go through `pickle`.
+    It is what a step raises, which must go through `pickle`, or a `RunError` if a process was killed. The processes
+    also end on Ctrl-C and when this one is killed, so that the same work can be started again.
     """
     must = "the processes of --jobs must live until they are done; one was killed, often for memory"
     with Pool(partial(_begin, jobs if share_threads else None), min(jobs, len(chains))) as pool:
@@ -245,14 +235,14 @@ def _begin(jobs: int | None, number: int) -> Callable[[Chain], None]:
         import torch
 
         torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    return _in_order
 
+    def in_order(chain: Chain) -> None:
+        name, steps = chain
+        with redirect_stderr(_Named(sys.stderr, name)) as said:
+            try:
+                for step in steps:
+                    step()
+            finally:
+                said.write("\n" * bool(said.rest))
 
-def _in_order(chain: Chain) -> None:
-    name, steps = chain
-    with redirect_stderr(_Named(sys.stderr, name)) as said:
-        try:
-            for step in steps:
-                step()
-        finally:
-            said.write("\n" * bool(said.rest))
+    return in_order

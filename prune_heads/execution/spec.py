@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import OptionError
-from prune_heads.files import canonical, digest
-from prune_heads.reading import read_toml
+from prune_heads.files import canonical, digest, read_toml
 
 RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")  # keys of the file that are no options of a run
 
@@ -73,8 +72,7 @@ class Sweep:
 def read_sweep(file: Path, known: Known) -> Sweep:
     """Read a sweep.
 
-    Raises:
-        OptionError: Naming every fault of the file, with the nearest valid key where a key is wrong.
+    An `OptionError` names every fault of the file, with the nearest valid key where a key is wrong.
     """
     return sweep_of(read_toml(file, "a sweep", OptionError), known, name=file.stem, shown=file.name)
 
@@ -85,11 +83,10 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     base = {key: reader.value(key, each, "", RESERVED) for key, each in content.items() if key not in RESERVED}
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
     joint, extra, rules = (reader.tables(kind, content.get(kind, [])) for kind in ("together", "include", "exclude"))
-    reader.rules = rules
+    joint, reader.rules = joint or [{}], rules
     named = content.get("name", name)
     if not isinstance(named, str) or not named.strip():
         reader.faults.append(f"name: must be a text; got {named!r}")
-    joint = joint or [{}]
     for i, table in enumerate(joint, start=1):
         if set(table) != set(joint[0]):
             reader.faults.append(f"together[{i}]: must set what the first one sets: {', '.join(joint[0])}")
@@ -101,14 +98,14 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     seeds = [{"seed": seed} for seed in axes["seed"]] if "seeds" in content else [{}]
     product: list[Sequence[Values]] = [joint, *([{key: value} for value in axis] for key, axis in axes.items())]
     more = [{**row, **turn} for row in extra for turn in seeds]
-    rows: Iterator[Values] = itertools.chain(map(_merged, itertools.product(*product)), more)
+    rows = ((row, 1) for row in itertools.chain(map(_merged, itertools.product(*product)), more))
     vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
     if len(more) + math.prod(map(len, product)) <= MOST_TRIALS:
-        trials, n, n_twice, n_undrawn = reader.trials(base, ((row, 1, 1) for row in rows))
+        trials, n, n_twice, n_undrawn = reader.trials(base, rows)
         idle = [f"exclude[{i}]: leaves no trial out" for i in range(1, len(rules) + 1) if i not in reader.used]
         reader.faults += idle or ["exclude: leaves all trials out"] * (not trials and not reader.faults)
     else:  # what is included beside so many is not looked for among them
-        trials = reader.trials(base, ((row, 1, 1) for row in itertools.islice(rows, _LOOKED_AT)))[0][:_SHOWN]
+        trials = reader.trials(base, itertools.islice(rows, _LOOKED_AT))[0][:_SHOWN]
         _, n, n_twice, n_undrawn = reader.trials(base, reader.kinds(product))
         n += len(more)
     reader.stop(shown)
@@ -175,17 +172,15 @@ class _Reader:
                 found.append({key: self.value(key, each, where) for key, each in row.items()})
         return found
 
-    def trials(self, base: Values, rows: Iterable[tuple[Values, int, int]]) -> tuple[tuple[Trial, ...], int, int, int]:
+    def trials(self, base: Values, rows: Iterable[tuple[Values, int]]) -> tuple[tuple[Trial, ...], int, int, int]:
         """The trials, and three counts: of trials, of those told twice, of those that differ in an idle seed alone.
 
-        Args:
-            base: What does not vary.
-            rows: What varies, each with the number of such rows and, for each of them, of such seeds.
+        `base` does not vary. Each row does, and comes with the number of such rows.
         """
         trials: dict[str, Trial] = {}
         seedless: set[str] = set()
         n_trials = n_twice = n_undrawn = 0
-        for row, n, n_seeds in rows:
+        for row, n in rows:
             values = {**self.known.defaults, **base, **row}
             rule = next((i for i, rule in enumerate(self.rules, start=1) if _matches(rule, values)), None)
             self.used.add(rule)
@@ -196,36 +191,32 @@ class _Reader:
             if trial.digest in trials:
                 n_twice += n
             elif name in seedless:
-                n_undrawn += n * n_seeds
+                n_undrawn += n
             else:
                 seedless.add(name)
                 trials[trial.digest] = trial
-                n_run = n_seeds if draws else 1
-                n_trials += n * n_run
-                n_undrawn += n * (n_seeds - n_run)
+                n_trials += n
         return tuple(trials.values()), n_trials, n_twice, n_undrawn
 
-    def kinds(self, axes: Sequence[Sequence[Values]]) -> Iterator[tuple[Values, int, int]]:
-        """Rows of the product of axes for `trials`: of the turns that no rule tells apart, one, which weighs all."""
-        weighed: list[list[tuple[Values, int, int]]] = []
+    def kinds(self, axes: Sequence[Sequence[Values]]) -> Iterator[tuple[Values, int]]:
+        """Rows of the product of axes for `trials`: of turns that differ neither for a rule nor in the seed, one."""
+        weighed: list[list[tuple[Values, int]]] = []
         for axis in axes:
             kinds: dict[Any, list[Values]] = {}
             for turn in axis:
                 hits = (_matches({key: rule[key] for key in rule if key in turn}, turn) for rule in self.rules)
-                kinds.setdefault((_signature(turn), *hits), []).append(turn)
-            is_seed = [*axis[0]] == ["seed"]
-            weighed.append([(turns[0], *((1, len(turns)) if is_seed else (len(turns), 1))) for turns in kinds.values()])
+                kinds.setdefault((turn.get("seed"), _signature(turn), *hits), []).append(turn)
+            weighed.append([(turns[0], len(turns)) for turns in kinds.values()])
         for chosen in itertools.product(*weighed):
-            turns, n, n_seeds = zip(*chosen, strict=True)
-            yield _merged(turns), math.prod(n), math.prod(n_seeds)
+            turns, n = zip(*chosen, strict=True)
+            yield _merged(turns), math.prod(n)
 
     def agrees(self, values: Values, row: Values) -> bool:
         """Whether values do not contradict each other; notes each contradiction once. `row` is what varies of them."""
         name = _signature(row)
         if name not in self.clashes:
-            self.clashes[name] = self.known.clash(values)
-            if problem := self.clashes[name]:
-                self.faults.append(f"{json.dumps(row)}: {problem}")
+            problem = self.clashes[name] = self.known.clash(values)
+            self.faults += [f"{json.dumps(row)}: {problem}"] * (problem is not None)
         return self.clashes[name] is None
 
 

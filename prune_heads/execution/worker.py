@@ -53,12 +53,9 @@ def turned(trials: Sequence[Trial], number: int) -> list[Trial]:
 
 
 def processes(jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> Workers:
-    """Trials run in processes of this machine.
+    """Trials run in so many processes here. They take the GPUs, as `CUDA_VISIBLE_DEVICES` names them, in turn.
 
-    Args:
-        jobs: Processes.
-        threads: Of all jobs together, shared evenly, each at least one. One job alone takes as many as it likes.
-        gpus: As `CUDA_VISIBLE_DEVICES` names them: the jobs take them in turn.
+    They share the threads evenly, each at least one. One job alone takes as many as it likes.
     """
     limit = max(1, threads // jobs) if jobs > 1 else None
     return lambda begin, n: Pool(partial(begin_trials, begin, limit, gpus), min(jobs, n))
@@ -67,11 +64,8 @@ def processes(jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> Workers:
 def actors(address: str | None = None, jobs: int | None = None, cpus: float = 1.0, gpus: float = 0.0) -> Workers:
     """Trials run in actors on a Ray cluster. The folder of the sweep must be on a file system that all nodes share.
 
-    Args:
-        address: See `connected`.
-        jobs: Actors; None: as many as the cluster has room for.
-        cpus: Cores of an actor.
-        gpus: GPUs of an actor.
+    There are so many `jobs`, or as many as the cluster has room for, each with so many cores and GPUs; for the address
+    see `connected`.
     """
     from prune_heads.execution.cluster import Actors, connected
 
@@ -114,10 +108,8 @@ class Worker:
     def work(self) -> None:
         """Run what is neither done nor failed. Returns when all are, or when it is told to stop.
 
-        A worker that does not wait also returns when others have all that is left and were seen alive.
-
-        Raises:
-            RunError: If records cannot be kept (a full disk: no trial is to blame), or workers do not start.
+        A worker that does not wait also returns when others have all that is left and were seen alive. A `RunError` if
+        records cannot be kept (a full disk: no trial is to blame), or workers do not start.
         """
         listed = {*self.folder.done(), *self.folder.failed()}  # the records of these alone are read
         left = [trial for trial in self.trials if trial.digest not in listed or not self._is_settled(trial)]
@@ -150,10 +142,9 @@ class Worker:
         """Settle a trial, or have it run; False if it must wait, or someone else has it."""
         if self._rests(trial):
             return False
-        is_settled = self._is_settled(trial)
-        if not (is_settled or self.claims.holds(trial.digest) or self.claims.take(trial.digest)):
+        if not (self._is_settled(trial) or self.claims.holds(trial.digest) or self.claims.take(trial.digest)):
             return False
-        if is_settled or self._is_settled(trial):  # by who held the claim before us
+        if self._is_settled(trial):  # perhaps by who held the claim before us
             self.claims.give_back(trial.digest)
             self.tell(Event("taken", trial.digest, trial.values))
             return True

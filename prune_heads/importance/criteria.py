@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.anatomy import attention_blocks, gone_from
 from prune_heads.errors import CriterionError, PruneHeadsError, first_line
+from prune_heads.files import read_bytes
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance.gradient import ESTIMATORS, GateGradients, gate_gradients, standard_error
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.predictions import Predictions
-from prune_heads.reading import read_bytes
 from prune_heads.surgery import removed_heads, zero_heads
 
 _source = partial(read_bytes, what="a criterion's file", error=CriterionError)

@@ -125,9 +125,8 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch,
     with gated(model, [partial(opened, i) for i in range(len(blocks))]):
         outputs = model(**batch.inputs)
         if missed := [block.name for i, block in enumerate(blocks) if i not in gates and block.n_heads]:
-            must = "the loss must be computed through the W_O of every block to be differentiated by gates there"
-            ran = f"{', '.join(missed)} ran without it, or did not run"
-            raise MaskNotAppliedError(f"{must}; {ran}. Call W_O as a module, not its weights by a function")
+            must = f"the loss must pass the W_O of every block; {', '.join(missed)} ran without it, or did not run"
+            raise MaskNotAppliedError(f"{must}. Call W_O as a module, not its weights by a function")
     losses = objective.losses(outputs, batch)
     check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
     made = torch.autograd.grad(losses.sum(), list(gates.values()), materialize_grads=True) if gates else ()

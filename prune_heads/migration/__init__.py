@@ -27,30 +27,17 @@ from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import DataError
-from prune_heads.reading import json_of, read_bytes, text_of, toml_of
+from prune_heads.files import json_of, read_bytes, text_of, toml_of
 
 _TABLE = tomllib.loads((resources.files("prune_heads.migration") / "cures.toml").read_text("utf-8"))
 MASKS, METHODS, FUNCTIONS, STILL_THERE = map(tuple, _TABLE["names"].values())
 PRUNED = "pruned_heads"  # keyword argument, attribute and key of a configuration
 _ARGUMENTS = (*MASKS, PRUNED)
 NAMES = re.compile("|".join({*MASKS, PRUNED, *METHODS, *FUNCTIONS}).encode())  # a file without any is not parsed
-_CATCHING = re.compile(r"except(:| .*\b(ImportError|ModuleNotFoundError|Exception|BaseException)\b)")
+_PATTERNS = {name: re.compile(text, re.X | re.M) for name, text in _TABLE["patterns"].items()}
 _KINDS = {".py": "Python 3", ".ipynb": "a notebook", ".json": "JSON", ".toml": "TOML"}
 _SKIPPED = {"__pycache__", "node_modules", "site-packages"}
 _ENVIRONMENT = {"pyvenv.cfg", "conda-meta"}  # a folder with one of these is a virtual environment
-_JSON_KEY = re.compile(
-    rf"""(?<!\\)(?="{PRUNED}"                             # the quote begins a string
-    \s*+:\s*+(?!\{{\s*\}}|\[\s*\]|null|false|0\b|""))  # with a value: transformers 2 and 3 wrote empty ones""",
-    re.X,
-)
-_TOML_KEY = re.compile(
-    rf"""^[ \t]*\[*(?:[\w."'-]+\.)?["']?{PRUNED}["']?[ \t]*  # a key, dotted or not, or the head of a table
-    (?!=\s*(?:{{\s*}}|\[\s*\]))[=.\]]                        # but nothing empty""",
-    re.M | re.X,
-)
-_LINE_MAGIC = re.compile(r"^([ \t]*+)(?:\w[\w, ]*+=[ \t]*+)?[%!?](?:\\\n|[^\n])*|^([ \t]*+)[^\n#]*\?[ \t]*$", re.M)
-"""Possessive where it can be, so that the time grows with the length of a line, not with its square."""
-_CELL_MAGIC = re.compile(r"\s*%%(?:(time|timeit|capture|prun)\b|\w)[^\n]*")  # named are those of Python cells
 
 # Uses as (cell, line, use), and (cell, reason) of what cannot be parsed.
 _Found = tuple[list[tuple[int | None, int, str]], list[tuple[int | None, str]]]
@@ -114,7 +101,7 @@ def _look_into(file: Path) -> _Found:
     text = text_of(content, file.name, ValueError)
     if file.suffix == ".ipynb":
         return _cells(json_of(text, "no JSON", ValueError))
-    key, well_formed = (_JSON_KEY, json_of) if file.suffix == ".json" else (_TOML_KEY, toml_of)
+    key, well_formed = (_PATTERNS["json_key"], json_of) if file.suffix == ".json" else (_PATTERNS["toml_key"], toml_of)
     well_formed(text, "the value", ValueError)
     breaks = [each.start() for each in re.finditer("\n", text)]
     return [(None, bisect_left(breaks, each.end()) + 1, f'"{PRUNED}":') for each in key.finditer(text)], []
@@ -141,14 +128,14 @@ def _cells(notebook: Any) -> _Found:
 
 def _python(source: str) -> str:
     """The cell with as many lines, and without what IPython alone understands; SyntaxError if that is no Python."""
-    if magic := _CELL_MAGIC.match(source):
+    if magic := _PATTERNS["cell_magic"].match(source):
         if not magic[1]:
             return ""
         source = source[: magic.start(1) - 2] + source[magic.end() :]
     try:
         parse(source)
     except SyntaxError:
-        source = _LINE_MAGIC.sub(lambda m: f"{m[1] or m[2] or ''}pass" + "\n" * m[0].count("\n"), source)
+        source = _PATTERNS["line_magic"].sub(lambda m: f"{m[1] or m[2] or ''}pass" + "\n" * m[0].count("\n"), source)
         parse(source)
     return source
 
@@ -196,7 +183,7 @@ class Module:
                 case ast.ImportFrom(names=names):
                     module = "." * node.level + (node.module or "")
                     self.origins |= {each.asname or each.name: f"{module}.{each.name}" for each in names}
-                case ast.Try(body=body) if any(map(_CATCHING.match, map(ast.unparse, node.handlers))):
+                case ast.Try(body=body) if any(map(_PATTERNS["catching"].match, map(ast.unparse, node.handlers))):
                     self.guarded |= {each for part in body for each in ast.walk(part)}
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                     if node not in members:

@@ -32,6 +32,8 @@ class Row:
     columns: tuple[str, ...] = ("text",)  # what files of one's own call the columns that the model is given, by default
     n_columns: tuple[int, ...] = (1,)  # how many of them there may be
     label: str | None = None  # what they call the column of labels, by default; None where there is none
+    separator: str | None = None  # stands between the labels of a row in one text, as CSV holds them
+    options: tuple[str, ...] = ()  # options of `Objective.bind` that it takes
     classes: Literal["one", "many"] | None = None
     """Whether a label names one class, or many in a list, so that names, order and metric may be chosen."""
 
@@ -49,7 +51,7 @@ class Row:
         return resolve_name(f"{__name__}.{self.at}")
 
 
-def _table(file: str) -> dict[str, dict[str, Any]]:
+def table_of(file: str) -> dict[str, dict[str, Any]]:
     """A TOML table of this package: name -> fields of its row, lists as tuples."""
 
     def frozen(value: Any) -> Any:
@@ -60,7 +62,7 @@ def _table(file: str) -> dict[str, dict[str, Any]]:
     return frozen(tomllib.loads((resources.files(__name__) / file).read_text("utf-8")))
 
 
-OBJECTIVES: Mapping[str, Row] = {name: Row(**row) for name, row in _table("objectives.toml").items()}
+OBJECTIVES: Mapping[str, Row] = {name: Row(**row) for name, row in table_of("objectives.toml").items()}
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
 
 METRIC_NAMES: Mapping[str, tuple[str, ...]] = {k: v for row in OBJECTIVES.values() for k, v in row.metrics.items()}
@@ -96,7 +98,7 @@ class TaskSpec:
         return (self.score_split, *self.eval_splits, *self.more_splits)
 
 
-TASKS: Mapping[str, TaskSpec] = {name: TaskSpec(name=name, **row) for name, row in _table("tasks.toml").items()} | {
+TASKS: Mapping[str, TaskSpec] = {name: TaskSpec(name=name, **row) for name, row in table_of("tasks.toml").items()} | {
     row.kind: TaskSpec(row.kind, row.columns, next(iter(row.metrics)), summary=row.summary, kind=row.kind)
     for row in OBJECTIVES.values()
     if row.summary
@@ -141,10 +143,10 @@ def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[ty
         TaskError: If the one of that name is not for the task, naming those that are; or none for the task takes an
             option that is not None, naming those that do.
     """
-    taken = {option for row in rows_for(spec.kind, spec.metric) for option in row.load().options}
+    taken = {option for row in rows_for(spec.kind, spec.metric) for option in row.options}
     for option, value in options.items():
         if value is not None and option not in taken:
-            those = ", ".join(key for key, row in OBJECTIVES.items() if option in row.load().options)
+            those = ", ".join(key for key, row in OBJECTIVES.items() if option in row.options)
             raise TaskError(f"{spec.name}: --{option.replace('_', '-')} must be given for {those} only; got {value}")
     if not (rows := rows_for(spec.kind, spec.metric, name)):
         known = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
@@ -176,5 +178,5 @@ def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **o
         if cls.fits(checkpoint):
             return cls.bind(checkpoint, spec, **{k: v for k, v in options.items() if v is not None})
     of_model = next(row.kind for row in OBJECTIVES.values() if row.load().fits(checkpoint))
-    must = f"{spec.name}: model and task must be of one kind, got {of_model} and {name or spec.kind}"
-    raise TaskError(f"{must}. Name a checkpoint whose head is for this task, or another task")
+    got = f"got {of_model} and {name or spec.kind}; name another checkpoint, or another task"
+    raise TaskError(f"{spec.name}: model and task must be of one kind, {got}")

@@ -42,7 +42,6 @@ class Objective(ABC):
     head: ClassVar[Head]  # what a model must have, and how it is loaded
     inputs: ClassVar[tuple[str, ...]] = ("text", "text_pair")
     """Names of the columns that the model is given; the last may be missing. The column of labels is `label`."""
-    separator: ClassVar[str | None] = None  # stands between the labels of a row in one text, as CSV holds them
     readers: ClassVar[Mapping[str, Reader]] = {}
     """Ending of a file of one's own -> how it is read, beside tables; an empty ending is for a folder."""
     reads: ClassVar[tuple[str, ...]] = ("logits",)  # which tensors of the model's output `losses` and `read` look at
@@ -51,7 +50,6 @@ class Objective(ABC):
     trains: ClassVar[bool] = False  # whether `finetune` can make the head
     problem: ClassVar[str] = "single_label_classification"  # `problem_type` of a head that is made
     chooses: ClassVar[bool] = False  # whether a prediction is a choice, which a lower precision can flip
-    options: ClassVar[frozenset[str]] = frozenset()  # options of `bind` that it takes
     compared: ClassVar[int | slice] = slice(None)  # columns of what is kept that metrics compare with the references
     likely: ClassVar[int | None] = None  # the column that is the log-likelihood of the right answer
     own_metrics: ClassVar[Mapping[str, Metric]] = {}

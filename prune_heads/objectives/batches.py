@@ -216,6 +216,7 @@ class Batches:
         return Batch(index, {**inputs, **self.options}, targets, owner, beside)
 
 
+_MUST = "must be a mapping of tensors with 'labels', or a pair (inputs, labels)"
 _ROWS = "For question answering or labels of words give a list of dicts or a Dataset, with the model's tokenizer"
 
 
@@ -240,11 +241,9 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
         try:
             made, wanted = _parts(given, first)
             if labels and (wanted.shape[1:] != labels[0].shape[1:] or made.keys() != inputs[0].keys()):
-                got = f"{', '.join(made)} and labels {tuple(wanted.shape)}"
-                raise ValueError(f"inputs and labels must be those of the first batch, a row an example, got {got}")
+                raise ValueError(f"they must be as in the first, got {', '.join(made)}, labels {tuple(wanted.shape)}")
         except (TypeError, ValueError) as error:
-            must = "must be a mapping of tensors with 'labels', or a pair (inputs, labels)"
-            raise DataError(f"batch {number} of the DataLoader {must}; {error}. {_ROWS}") from error
+            raise DataError(f"batch {number} of the DataLoader {_MUST}; {error}. {_ROWS}") from error
         inputs.append(made)
         labels.append(wanted)
     if not labels:
@@ -264,26 +263,23 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
 
 
 def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs by name and labels, a row an example each; `ValueError` of anything else."""
     if isinstance(given, Mapping):
-        inputs = dict(given)
-        names = [name for name in ("labels", "label") if name in inputs]
-        if len(names) != 1:
-            raise ValueError(f"got the fields {', '.join(map(str, inputs))}")
-        labels = inputs.pop(names[0])
+        if len(names := given.keys() & {"labels", "label"}) != 1:
+            raise ValueError(f"got the fields {', '.join(map(str, given))}")
+        parts = {"labels" if name in names else name: value for name, value in given.items()}
     elif isinstance(given, Sequence) and len(given) == 2:
-        inputs, labels = given
-        inputs = dict(inputs) if isinstance(inputs, Mapping) else {first: inputs}
+        parts = {**(given[0] if isinstance(given[0], Mapping) else {first: given[0]}), "labels": given[1]}
     else:
         raise ValueError(f"got {type(given).__name__}")
-    for name, value in {**inputs, "labels": labels}.items():
+    for name, value in parts.items():
         if not isinstance(value, Tensor) or not value.ndim:
             raise ValueError(f"{name} is a {type(value).__name__}")
-    inputs = {name: value.detach().cpu() for name, value in inputs.items()}
-    labels = labels.detach().cpu()
+    inputs = {name: value.detach().cpu() for name, value in parts.items()}
+    labels = inputs.pop("labels")
     labels = labels.squeeze(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if not inputs or {len(value) for value in inputs.values()} != {len(labels)} or labels.ndim > 2:
-        shapes = {name: tuple(value.shape) for name, value in {**inputs, "labels": labels}.items()}
-        raise ValueError(f"inputs and labels must have a row an example, got {shapes}")
+        raise ValueError(f"they must have a row an example, got {[tuple(value.shape) for value in parts.values()]}")
     return inputs, labels.float() if labels.is_floating_point() else labels.long()
 
 

@@ -4,7 +4,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,17 +34,12 @@ class SingleLabel(Objective):
     model_index: tuple[int, ...] = ()  # the logit of each label of the task
     n_labels: int = 0  # logits
 
-    answer: ClassVar[str] = "one label an example"  # in messages
     name = "single-label"
     head = CLASSIFICATION
     reads_one_token = True
     trains = True
     chooses = True
-    options = frozenset({"label_order"})
-    below_chance = (
-        "always giving the most frequent answer",
-        "check the labels (--label-order) and that the checkpoint is for this task",
-    )
+    below_chance = ("always giving the most frequent answer", "check the labels (--label-order) and the checkpoint")
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> Any:
@@ -83,9 +78,8 @@ class SingleLabel(Objective):
         config, order = checkpoint.model.config, options.get("label_order")
         problem = getattr(config, "problem_type", None)
         if problem not in (None, cls.problem):
-            must = f"the checkpoint's head must give {cls.answer}, as the task asks"
-            got = f"problem_type in config.json of {checkpoint.name} is {problem}"
-            raise CheckpointError(f"{must}; {got}. Name a checkpoint that is fine-tuned for this task")
+            must = f"the problem_type of {checkpoint.name} must be {cls.problem}, as the task asks; got {problem}"
+            raise CheckpointError(f"{must}. Name a checkpoint that is fine-tuned for this task")
         model_index, note = match_labels(spec, config.id2label, label_order=order, some=cls.problem == PROBLEM)
         if problem is None and cls.problem == PROBLEM:
             said = f"config.json names no problem_type; {PROBLEM} is taken, as the task asks"
@@ -140,7 +134,6 @@ class Regression(SingleLabel):
 
     name = "regression"
     problem = "regression"
-    answer = "a score"
     chooses = False
 
     @classmethod
@@ -191,8 +184,6 @@ class MultiLabel(SingleLabel):
 
     name = "multi-label"
     problem = PROBLEM
-    answer = "any number of labels an example"
-    separator = "|"
     own_metrics = METRICS
     below_chance = ("always giving the same labels", SingleLabel.below_chance[1])
 
@@ -200,8 +191,7 @@ class MultiLabel(SingleLabel):
     def label_of(cls, value: object, codes: Mapping[str, int]) -> list[int]:
         """The indices of the labels, ascending; none is fine."""
         if not isinstance(value, list):
-            must = f"a list of names, [] for none (in CSV text, names separated by {cls.separator})"
-            raise ValueError(f"the labels must be {must}, got {brief(value)}")
+            raise ValueError(f"the labels must be a list of names, in CSV text separated by |, got {brief(value)}")
         found = sorted(index(each, codes) for each in value)
         if len(set(found)) < len(found):
             raise ValueError(f"each label must be named once, got {brief(value)}")

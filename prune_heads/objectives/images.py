@@ -7,8 +7,10 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -18,11 +20,11 @@ from transformers import PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import DataError, TaskError, first_line
+from prune_heads.files import read_bytes
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.batches import Batches, Field, Side
 from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.objectives.rows import READERS, Reader, Split, Table
-from prune_heads.reading import read_bytes
 from prune_heads.visible import brief
 
 if TYPE_CHECKING:
@@ -47,22 +49,16 @@ class Picture:
 
     @classmethod
     def of(cls, value: object) -> "Picture":
-        """Of a path, the content of a file, what `datasets` holds of one, or an image of Pillow; else `ValueError`."""
+        """Of a path, the content of a file, or what `datasets` holds of an image; else `ValueError`."""
         require_pillow()
-        from PIL import Image
-
         if isinstance(value, Mapping):  # of `datasets`: the content, or where it is
             value = value.get("bytes") or value.get("path")
-        if isinstance(value, Image.Image):
-            file = io.BytesIO()
-            value.save(file, "PNG")
-            value = file.getvalue()
         if isinstance(value, str) and value:
             value = Path(value)
         if not isinstance(value, Path | bytes):
             raise ValueError(f"the image must be one of Pillow, the path of a file, or its content, got {brief(value)}")
         content = value if isinstance(value, bytes) else read_bytes(value, "the image", ValueError)
-        with _opened(content, value, "one that Pillow reads") as image:
+        with _opened(value, "one that Pillow reads") as image:
             image.verify()
         return cls(value, hashlib.sha256(content).hexdigest())
 
@@ -70,17 +66,17 @@ class Picture:
         """In RGB and upright, as transformers reads it; `ValueError` if the file is damaged, or gone."""
         from PIL import ImageOps
 
-        with _opened(self.source, self.source, "whole") as image:
+        with _opened(self.source, "whole") as image:
             return ImageOps.exif_transpose(image).convert("RGB")
 
 
 @contextmanager
-def _opened(content: Path | bytes, source: Path | bytes, must: str) -> Iterator["Image"]:
+def _opened(source: Path | bytes, must: str) -> Iterator["Image"]:
     """An image as Pillow opens it; a fault of it is a `ValueError`, by the file's name: its path is of no use."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             yield image
     except Exception as error:  # readers of formats raise errors of any class
         name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
@@ -107,9 +103,8 @@ class Pixels(Field):
         try:
             made: Tensor = self.processor(images, return_tensors="pt")["pixel_values"]
         except (TypeError, ValueError) as error:
-            must = f"{self.source}: the image processor must bring all images to one size; it says {first_line(error)}"
-            cure = "Check size, do_resize and do_center_crop in preprocessor_config.json of the checkpoint"
-            raise DataError(f"{must}. {cure}") from error
+            must = "the image processor must bring all images to one size; check preprocessor_config.json"
+            raise DataError(f"{self.source}: {must}: {first_line(error)}") from error
         return made.to(self.dtype)
 
     def arrays(self) -> Iterator[NDArray[Any]]:
@@ -136,24 +131,17 @@ def read_folder(path: Path, table: Table, wanted: Sequence[str]) -> None:
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in ENDINGS and not file.name.startswith("."):
                 place = f"{path.name}/{file.relative_to(path).as_posix()}"
-                table.add(place, {"image": file, "label": folder.name})
+                table.rows[place] = {"image": file, "label": folder.name}
     if not table.rows:
+        must = "a folder of images must hold a folder for each class (cat/1.jpg), or be what save_to_disk writes"
         there = ", ".join(each.name for each in classes[:10]) or "no folder"
-        raise DataError(
-            f"{path.name}: a folder of images must hold a folder for each class with its images "
-            f"({path.name}/cat/1.jpg), or be what save_to_disk of datasets writes; got {there}, without images "
-            f"({', '.join(sorted(ENDINGS))})"
-        )
+        raise DataError(f"{path.name}: {must}; got {there}, without images ({', '.join(sorted(ENDINGS))})")
 
 
-def _beside(read: Reader) -> Reader:
+def _beside(read: Reader, path: Path, table: Table, wanted: Sequence[str]) -> None:
     """A table whose first column names files by paths from its own folder."""
-
-    def reader(path: Path, table: Table, wanted: Sequence[str]) -> None:
-        read(path, table, wanted)
-        table.change(wanted[0], lambda named: path.parent / named if isinstance(named, str) and named else named)
-
-    return reader
+    read(path, table, wanted)
+    table.change(wanted[0], lambda named: path.parent / named if isinstance(named, str) and named else named)
 
 
 @dataclass(frozen=True)
@@ -166,10 +154,7 @@ class ImageClassification(SingleLabel):
     name = "image-classification"
     head = Head("AutoModelForImageClassification", "image classification head", reads="image", token=None)
     inputs = ("image",)
-    readers: ClassVar[Mapping[str, Reader]] = {
-        **{ending: _beside(read) for ending, read in READERS.items()},
-        "": read_folder,
-    }
+    readers = MappingProxyType({"": read_folder, **{end: partial(_beside, read) for end, read in READERS.items()}})
     reads_one_token = False
 
     @classmethod
@@ -186,7 +171,7 @@ class ImageClassification(SingleLabel):
         pixels = np.asarray(value)
         if pixels.dtype == np.uint8 and pixels.shape[2:] == (3,):
             return Image.fromarray(pixels)
-        must = "an image must be of Pillow, the path of a file, its content, or an array of uint8 (height, width, 3)"
+        must = "an image that is an array must be of uint8 (height, width, 3)"
         raise DataError(f"{must}; got {pixels.dtype} {pixels.shape}")
 
     @classmethod

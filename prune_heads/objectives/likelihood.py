@@ -44,10 +44,7 @@ class Likelihood(Objective):
     compared: ClassVar[int | slice] = 0
     likely: ClassVar[int | None] = 0
     readers = MappingProxyType({".txt": read_text})
-    below_chance = (
-        "finding all tokens equally likely",
-        "check that the tokenizer is the model's own and that the model is trained",
-    )
+    below_chance = ("finding all tokens equally likely", "check that the model is trained, and the tokenizer its own")
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
@@ -74,7 +71,7 @@ class Likelihood(Objective):
         """Raises `UnsupportedModelError` if the logits are not of the positions of the targets."""
         logits, targets = logits_of(outputs).float(), batch.targets
         if logits.shape[:-1] != targets.shape:
-            got = f"{tuple(logits.shape)} for {tuple(targets.shape)} tokens, so what it predicts where is not known"
+            got = f"{tuple(logits.shape)} for {tuple(targets.shape)} tokens"
             raise UnsupportedModelError(f"a language model must give logits for each token; this one gives {got}")
         each = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
         return each.view_as(targets).sum(dim=1)
@@ -189,7 +186,6 @@ class Translation(Seq2Seq):
     likely = None
     name = "translation"
     generates = True
-    options = frozenset({"beams"})
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """As `Seq2Seq`, with the targets as texts beside: BLEU compares words, not tokens."""

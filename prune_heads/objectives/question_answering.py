@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import CheckpointError, DataError, UnsupportedModelError
+from prune_heads.files import json_of
 from prune_heads.objectives import TaskSpec, texts
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.rows import Split, Table, read_json, text, text_at
-from prune_heads.reading import json_of
 from prune_heads.statistics.metrics import mean_of
 from prune_heads.visible import brief
 
@@ -77,11 +77,10 @@ def read_squad(path: Path, table: Table, wanted: Sequence[str]) -> None:
             for paragraph in article["paragraphs"]:
                 for asked in paragraph["qas"]:
                     place = f"{path.name} question {len(table.rows) + 1}"
-                    table.add(place, {"context": paragraph["context"], "answers": [], **asked})
+                    table.rows[place] = {"context": paragraph["context"], "answers": [], **asked}
     except (KeyError, TypeError, ValueError) as error:
-        form = '{"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}'
-        got = f"after {len(table.rows)} questions it is not ({type(error).__name__}: {error})"
-        raise DataError(f"{is_not}: it must be SQuAD's JSON, {form}; {got}") from error
+        must = 'it must be SQuAD\'s JSON, {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}'
+        raise DataError(f"{is_not}: {must}; after {len(table.rows)} questions {error!r}") from error
 
 
 @dataclass(frozen=True)
@@ -100,18 +99,13 @@ class QuestionAnswering(Objective):
     may_be_none: bool = False  # whether "no answer" is an answer: where any question of the split has none
 
     name = "question-answering"
-    head = Head(
-        "AutoModelForQuestionAnswering",
-        "question answering head",
-        cure="Fine-tune it on question answering first, or name one that is",
-    )
+    head = Head("AutoModelForQuestionAnswering", "question answering head")
     inputs = ("question", "context")
     compared = slice(2)
     likely = 2
     readers = MappingProxyType({".json": read_squad})
     reads = ("start_logits", "end_logits")
     chooses = True
-    options = frozenset({"doc_stride"})
     own_metrics = MappingProxyType({metric.name: metric for metric in _METRICS})
 
     @classmethod
@@ -127,13 +121,11 @@ class QuestionAnswering(Objective):
         """The right answers as `datasets` hold them: `text` and `answer_start` of each; also as in SQuAD's files."""
         if isinstance(value, list) and all(isinstance(each, dict) for each in value):
             value = {key: [each.get(key) for each in value] for key in ("text", "answer_start")}
-        found = value if isinstance(value, dict) else {}
+        found: Any = value if isinstance(value, dict) else {}
         said, starts = found.get("text"), found.get("answer_start")
-        if not (isinstance(said, list) and isinstance(starts, list) and len(said) == len(starts)) or not all(
-            type(start) is int and start >= 0 for start in starts
-        ):
-            form = '{"text": [...], "answer_start": [...]} or a list of {"text": ..., "answer_start": ...}'
-            must = f"the answers must be {form}, empty for a question without an answer"
+        are_lists = isinstance(said, list) and isinstance(starts, list) and len(said) == len(starts)
+        if not are_lists or not all(type(start) is int and start >= 0 for start in starts):
+            must = 'the answers must be {"text": [...], "answer_start": [...]}, empty for a question without an answer'
             raise ValueError(f"{must}; got {brief(value)}")
         return {"text": [text(each) for each in said], "answer_start": starts}
 
@@ -141,9 +133,8 @@ class QuestionAnswering(Objective):
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
         """Raises `CheckpointError` if the tokenizer does not say where in a text its tokens are."""
         if checkpoint.tokenizer is not None and not getattr(checkpoint.tokenizer, "is_fast", False):
-            must = "for question answering a tokenizer must say where its tokens stand in a text"
-            got = f"{type(checkpoint.tokenizer).__name__} of {checkpoint.name} does not"
-            raise CheckpointError(f"{must}; {got}. Save one with a tokenizer.json")
+            must = f"the tokenizer must say where its tokens stand in a text; {checkpoint.name} has no fast one"
+            raise CheckpointError(f"{must}. Save one with a tokenizer.json")
         return cls(spec.metric, doc_stride=options.get("doc_stride"))
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
@@ -215,6 +206,5 @@ class QuestionAnswering(Objective):
         found: list[Any] = [getattr(outputs, name, None) for name in self.reads]
         if any(each is None or each.shape != batch.targets.shape for each in found):
             must = "a model that answers questions must give start_logits and end_logits, one a token"
-            shapes = [None if each is None else tuple(each.shape) for each in found]
-            raise UnsupportedModelError(f"{must}; got {shapes} for {tuple(batch.targets.shape)} tokens")
+            raise UnsupportedModelError(f"{must}; got {[getattr(each, 'shape', None) for each in found]}")
         return [each.float() for each in found]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.errors import DataError, first_line
-from prune_heads.reading import SURROGATE, json_of, read_bytes, text_of
+from prune_heads.files import SURROGATE, json_of, read_bytes, text_of
 from prune_heads.visible import brief
 
 if TYPE_CHECKING:
@@ -32,31 +32,24 @@ class Table:
 
     source: str  # for records and messages, such as `SST-2/dev.tsv`: never an absolute path
     names: Sequence[str] = ()  # of all columns that the source has
-    rows: list[Mapping[str, object]] = field(default_factory=list)  # column -> cell, of those that are wanted at least
-    places: list[str] = field(default_factory=list)  # Where the user finds each row, e.g. `SST-2/dev.tsv line 2`.
+    rows: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    """Where the user finds a row, e.g. `SST-2/dev.tsv line 2` -> column -> cell, of those that are wanted at least."""
     left_out: list[str] | None = None  # what is wrong with the rows that are left out; None where none may be
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # names of classes that a column gives by number
     codes: Mapping[str, int] | None = None  # how it writes a label -> index in the task; None: as the task names it
     may_be_empty: bool = False  # whether empty texts are known and let through
     n_there: int | None = None  # rows that the source has, where more than these are known of
 
-    def add(self, place: str, row: Mapping[str, object]) -> None:
-        """One more row."""
-        self.rows.append(row)
-        self.places.append(place)
-
     def add_fields(self, place: str, fields: Sequence[str], wanted: Mapping[str, str], cure: str = "") -> None:
         """One more row, a text a column, of which those that are wanted are kept, by another name."""
-        if len(fields) == len(self.names):
-            both = zip(self.names, fields, strict=True)
-            return self.add(place, {wanted[name]: text for name, text in both if name in wanted})
-        must = f"{len(self.names)} fields must be there ({', '.join(self.names)})"
-        return self.fault(f"{place}: {must}, got {len(fields)}{cure}")
+        if len(fields) != len(self.names):
+            must = f"{len(self.names)} fields must be there ({', '.join(self.names)})"
+            return self.fault(f"{place}: {must}, got {len(fields)}{cure}")
+        self.rows[place] = {wanted[name]: text for name, text in zip(self.names, fields, strict=True) if name in wanted}
 
     def fill(self, rows: Iterable[Mapping[str, object]], place: str) -> None:
         """All rows at once, counted from 1 after their `place`."""
-        self.rows = list(rows)
-        self.places = [f"{place} {i}" for i in range(1, len(self.rows) + 1)]
+        self.rows = {f"{place} {i}": row for i, row in enumerate(rows, 1)}
 
     def add_dataset(self, data: "datasets.Dataset", wanted: Sequence[str], place: str) -> None:
         """All rows of a data set as it stores them, so that images are not decoded; `place` as for `fill`."""
@@ -65,11 +58,11 @@ class Table:
 
     def change(self, column: str, form: Callable[[Any], object]) -> None:
         """Give the cells of a column another form, where a row has one."""
-        self.rows = [{**row, column: form(row[column])} if column in row else row for row in self.rows]
+        self.rows |= {at: {**row, column: form(row[column])} for at, row in self.rows.items() if column in row}
 
     def labels(self, column: str) -> list[object]:
         """Of each row, by name; see `named`."""
-        return [named(row.get(column), self.classes.get(column)) for row in self.rows]
+        return [named(row.get(column), self.classes.get(column)) for row in self.rows.values()]
 
     def fault(self, said: str) -> None:
         """What is wrong with a row: `DataError`, unless it may be left out."""
@@ -77,9 +70,9 @@ class Table:
             raise DataError(said)
         self.left_out.append(said)
 
-    def require(self, name: str, cure: str) -> None:
-        """A column must be there once, else `DataError` with the cure."""
-        if self.names.count(name) != 1:
+    def require(self, columns: Iterable[str], cure: str) -> None:
+        """Each column must be there once, else `DataError` with the cure."""
+        for name in (column for column in columns if self.names.count(column) != 1):
             there = ", ".join(self.names[:20]) or "none"
             raise DataError(f"{self.source}: the column {name} must be there once, got the columns {there}; {cure}")
 
@@ -175,27 +168,6 @@ def named(value: object, names: Sequence[str] | None) -> object:
 Reader = Callable[[Path, Table, Sequence[str]], None]  # (file, table to fill, columns that are wanted)
 
 
-def read_file(
-    path: Path, wanted: Mapping[str, str], more: Mapping[str, Reader], *, skip_invalid: bool = False
-) -> Table:
-    """The rows of a file, in its order, or of a folder, which the reader of an empty ending reads.
-
-    `wanted` says of each column which option names another, for messages. `DataError` if the file is missing, empty or
-    unreadable, lacks a column, or has a row that is no row, unless these are to be left out.
-    """
-    is_folder = path.is_dir() and "" in more
-    if not path.is_file() and not is_folder:
-        raise DataError(f"the data file must be there, got {path}, which is no file")
-    table = Table(path.name, left_out=[] if skip_invalid else None)
-    if is_folder or path.stat().st_size:
-        {**READERS, **more}["" if is_folder else path.suffix](path, table, list(wanted))
-        for name, option in wanted.items():
-            table.require(name, f"{option} names another")
-    if not table.rows and not table.left_out:
-        raise DataError(f"{path.name}: at least one example must be there, got none")
-    return table
-
-
 def text_at(path: Path, name: str = "") -> str:
     """The content of a file in UTF-8; `DataError` where it is in another encoding, which calls it by the name."""
     return text_of(read_bytes(path, name or path.name, DataError), name or path.name, DataError)
@@ -207,9 +179,9 @@ def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str =
     try:
         headers = {mark: next(_records(path, text, mark), []) for mark in delimiters}
         mark = max(delimiters, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
-        table.names = headers[mark]
+        table.names, kept = headers[mark], dict(zip(wanted, wanted, strict=True))
         for number, fields in enumerate(islice(_records(path, text, mark), 1, None), 1):
-            table.add_fields(f"{path.name} row {number}", fields, dict(zip(wanted, wanted, strict=True)))
+            table.add_fields(f"{path.name} row {number}", fields, kept)
     finally:
         csv.field_size_limit(limit)
 
@@ -242,10 +214,10 @@ def read_json(path: Path, table: Table, wanted: Sequence[str]) -> None:
                 table.fault(str(error))
     for place, each in found:
         if isinstance(each, dict):
-            table.add(place, each)
+            table.rows[place] = each
         else:
             table.fault(f"{place}: it must be a JSON object, got {brief(each)}")
-    table.names = list(dict.fromkeys(name for row in table.rows for name in row))
+    table.names = list(dict.fromkeys(name for row in table.rows.values() for name in row))
 
 
 def _read_parquet(path: Path, table: Table, wanted: Sequence[str]) -> None:
@@ -269,11 +241,11 @@ def read_text(path: Path, table: Table, wanted: Sequence[str]) -> None:
 
     Split at line feeds alone, for texts may hold others. Without blank lines nothing is known of documents.
     """
-    document, lines = 0, text_at(path).rstrip().split("\n")
-    for number, line in enumerate(lines, start=1):
+    document = 0
+    for number, line in enumerate(text_at(path).rstrip().split("\n"), start=1):
         document += not line.strip()
         if line.strip():
-            table.add(f"{path.name} line {number}", {"text": line.removesuffix("\r"), "document": document})
+            table.rows[f"{path.name} line {number}"] = {"text": line.removesuffix("\r"), "document": document}
     table.names = ["text", "document"] if document else ["text"]
 
 

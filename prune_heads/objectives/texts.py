@@ -96,10 +96,8 @@ def windows_of(tokenizer: Any, question: str, context: str, n_max: int, stride: 
         return whole
     room = n_max - n + n_context
     if room < 1:
-        must = f"the question must leave room for the context in {n_max} tokens (--max-length)"
-        raise ValueError(
-            f"{must}, got one that takes {n - n_context} with the special tokens. Raise it, or leave it out"
-        )
+        got = f"{n - n_context} of its own. Raise --max-length, or leave it out"
+        raise ValueError(f"the question must leave room for the context in {n_max} tokens, got {got}")
     cut = {"truncation": "only_second", "max_length": n_max, "stride": min(stride, room // 2)}
     return tokenizer([question], [context], return_attention_mask=True, return_overflowing_tokens=True, **cut)
 
@@ -125,8 +123,7 @@ def targets_of(
     inside = [np.where((each[:, :1] < end) & (each[:, 1:] > begin), each, -1) for each in offsets]
     within = np.concatenate(inside)
     if (end := within[:, 1].max()) < 0:
-        said = brief(answer["text"][0])
-        raise ValueError(f"the answer must have a token, got {said}, of which the tokenizer has none")
+        raise ValueError(f"the answer must have a token, got {brief(answer['text'][0])}, and the tokenizer has none")
     begin = within[within[:, 0] >= 0, 0].min()  # a token may be more than the answer
     ends = [(np.flatnonzero(each[:, 0] == begin)[:1], np.flatnonzero(each[:, 1] == end)[-1:]) for each in inside]
     whole = [len(starts) and len(stops) for starts, stops in ends]
@@ -159,9 +156,9 @@ def match_labels(
 ) -> tuple[Index, str | None]:
     """The logit that stands for each label of a task, and what people must know of it.
 
-    The first rule that fits is taken. Names are the same: case, spaces, hyphens and underscores do not count. Names
-    are numbers alone (`LABEL_0` or `0`): they count the labels in the order of the task, which is noted unless the
-    official files of the task write digits too.
+    The first rule that fits is taken. Names are the same: case, spaces, hyphens, underscores and `label` before a
+    number do not count. Names are numbers alone (`LABEL_0` or `0`): they count the labels in the order of the task,
+    which is noted unless the official files of the task write digits too.
 
     Args:
         task: The task; a regression task needs a checkpoint with one output.
@@ -188,11 +185,8 @@ def match_labels(
     if len(names) != len(labels) and not some:
         raise LabelError(f"{task.name}: the checkpoint must have {len(labels)} labels, got {len(names)}: {both}")
     order, numbers = label_order or names, _numbers(label_order or names)
-    if len(order) == len(names):
-        if (index := _by_name(labels, order, some=some)) is not None:
-            return index, None
-        if some and numbers and all(label.isdecimal() and int(label) < len(names) for label in labels):
-            return tuple(numbers[int(label)] for label in labels), None
+    if len(order) == len(names) and (index := _by_name(labels, order, some=some)) is not None:
+        return index, None
     if label_order is not None:
         must = f"a label for each of the {len(names)} outputs of the checkpoint, and each of {wanted} once"
         raise LabelError(f"{task.name}: --label-order must name {must}, got {', '.join(label_order)}")
@@ -218,11 +212,10 @@ def _by_name(labels: Sequence[str], names: Sequence[str], *, some: bool) -> Inde
 
 def _numbers(names: Sequence[str]) -> Index | None:
     """The place of each number, of names that are numbers alone; None unless they count 0, 1, 2, ..."""
-    matches = [re.fullmatch(r"(?:label)?([0-9]+)", _fold(name)) for name in names]
-    numbers = [int(match[1]) for match in matches if match]
+    numbers = [int(name) for name in map(_fold, names) if re.fullmatch("[0-9]+", name)]
     places = range(len(names))
     return tuple(map(numbers.index, places)) if sorted(numbers) == list(places) else None
 
 
 def _fold(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).casefold()
+    return re.sub(r"[\s_-]|^label(?=[\s_-]*[0-9]+$)", "", name.casefold())

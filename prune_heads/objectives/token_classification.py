@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from prune_heads.checkpoints import Checkpoint, Head
-from prune_heads.errors import DataError
 from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
@@ -45,35 +44,29 @@ _METRICS = (
 
 
 @cache
-def boundaries(tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Where entities begin and end, by two tags next to each other, as seqeval's `get_entities` says.
+def _boundaries(tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether an entity begins at the second of two tags, whether one ends at the first, and the type of each tag.
 
-    Its default mode reads IOB1, IOB2, IOE and IOBES alike (https://github.com/chakki-works/seqeval).
-
-    Args:
-        tags: `B-PER`, `O`, ...
-
-    Returns:
-        `(n_tags + 1, n_tags)`: an entity begins at the second tag, the last row being the start of the text.
-        `(n_tags, n_tags + 1)`: one ends at the first tag, the last column being the end of the text.
-        `(n_tags,)`: the number of the tag's type.
+    Behind the tags, whose form is `B-PER` or `O`, stand the start of a text and its end.
     """
     parts = [(tag[0], tag[1:].split("-", maxsplit=1)[-1] or "_") for tag in tags]
-    after = [*parts, ("O", "_")]
+    every = [*parts, ("O", ""), ("O", "_")]
     begins = [
-        [tag in "BS" or (old in "ESO" and tag in "EI") or (tag not in "O." and was != kind) for tag, kind in parts]
-        for old, was in [*parts, ("O", "")]
+        [tag in "BS" or (old in "ESO" and tag in "EI") or (tag not in "O." and was != kind) for tag, kind in every]
+        for old, was in every
     ]
     ends = [
-        [old in "ES" or (old in "BI" and tag in "BSO") or (old not in "O." and was != kind) for tag, kind in after]
-        for old, was in parts
+        [old in "ES" or (old in "BI" and tag in "BSO") or (old not in "O." and was != kind) for tag, kind in every]
+        for old, was in every
     ]
     kinds = sorted({kind for _, kind in parts})
     return torch.tensor(begins), torch.tensor(ends), torch.tensor([kinds.index(kind) for _, kind in parts])
 
 
 def entities(labels: Tensor, rows: Tensor, tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """The entities of some texts, each found as if it were alone.
+    """The entities of some texts, each found as if it were alone, as seqeval's `get_entities` says.
+
+    Its default mode reads IOB1, IOB2, IOE and IOBES alike (https://github.com/chakki-works/seqeval).
 
     Args:
         labels: `(n_words,)` indices of tags, text after text.
@@ -83,12 +76,12 @@ def entities(labels: Tensor, rows: Tensor, tags: tuple[str, ...]) -> tuple[Tenso
     Returns:
         `(n_words,)` each: whether an entity ends at the word, at which word it began, and its type.
     """
-    begins, ends, kinds = (table.to(labels.device) for table in boundaries(tags))
+    begins, ends, kinds = (table.to(labels.device) for table in _boundaries(tags))
     places = torch.arange(len(labels), device=labels.device)
     is_first = torch.ones_like(labels, dtype=torch.bool)
     is_first[1:] = rows[1:] != rows[:-1]
     before = labels.roll(1).masked_fill(is_first, len(tags))
-    after = labels.roll(-1).masked_fill(is_first.roll(-1), len(tags))
+    after = labels.roll(-1).masked_fill(is_first.roll(-1), len(tags) + 1)
     since = places.where(begins[before, labels] | is_first, 0).cummax(0).values
     return ends[labels, after], since, kinds[labels]
 
@@ -106,25 +99,17 @@ def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
     lines = [line.removesuffix("\r").strip(" ") for line in text_at(path).split("\n")]
     first = min((each for each in lines if not _GAP.match(each)), key=lambda each: each.startswith("# "), default="")
     separator = r"\t" if "\t" in first else "[ \t]+"
-    rows = [(number, line, re.split(separator, line)) for number, line in enumerate(lines, 1)]
     n = len(re.split(separator, first)) if first else 0
-    rows = [(number, line, cells) for number, line, cells in rows if len(cells) == n or not line.startswith("# ")]
-    for is_between, sentence in groupby(rows, lambda row: bool(_GAP.match(row[1]))):
-        if is_between:
-            continue
-        words = [(number, cells) for number, _, cells in sentence]
-        if faults := [(number, len(each)) for number, each in words if len(each) != n]:
-            table.fault(f"{path.name} line {faults[0][0]}: {n} columns must be there, as before, got {faults[0][1]}")
-            continue
-        columns = list(map(list, zip(*(each for _, each in words), strict=True)))
-        by_number = dict(zip(map(str, range(1, n + 1)), columns, strict=True))
-        table.add(f"{path.name} line {words[0][0]}", {**by_number, "tokens": columns[0], "tags": columns[-1]})
     table.names = [*map(str, range(1, n + 1)), "tokens", *(["tags"] if n != 1 else [])]
-
-
-def _no_lists(path: Path, table: Table, wanted: Sequence[str]) -> None:
-    must = f"{path.name}: a list of words and one of labels must be there, which {path.suffix} files cannot hold"
-    raise DataError(f"{must}; give JSONL, Parquet or CoNLL (.conll, .txt)")
+    rows = [(f"{path.name} line {i}", line, re.split(separator, line)) for i, line in enumerate(lines, 1)]
+    rows = [(place, line, cells) for place, line, cells in rows if len(cells) == n or not line.startswith("# ")]
+    for is_between, sentence in groupby(rows, lambda row: bool(_GAP.match(row[1]))):
+        words = [] if is_between else list(sentence)
+        if wrong := [(place, len(cells)) for place, _, cells in words if len(cells) != n]:
+            table.fault(f"{wrong[0][0]}: {n} columns must be there, as before, got {wrong[0][1]}")
+        elif words:
+            columns = [list(column) for column in zip(*(cells for _, _, cells in words), strict=True)]
+            table.rows[words[0][0]] = dict(zip(table.names, [*columns, columns[0], columns[-1]], strict=False))
 
 
 @dataclass(frozen=True)
@@ -146,8 +131,7 @@ class TokenClassification(Objective):
     likely = N_COUNTS
     chooses = True
     trains = True
-    options = frozenset({"label_order"})
-    readers = MappingProxyType({".conll": read_conll, ".txt": read_conll, ".csv": _no_lists, ".tsv": _no_lists})
+    readers = MappingProxyType({".conll": read_conll, ".txt": read_conll})
     own_metrics = MappingProxyType({metric.name: metric for metric in _METRICS})
 
     @classmethod
@@ -213,7 +197,7 @@ class TokenClassification(Objective):
 
 def _each(value: object, what: str, read: Callable[[object], Any]) -> list[Any]:
     if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"a list of {what} must be there, got {brief(value)}")
+        raise ValueError(f"a list of {what} must be there, as JSONL, Parquet and CoNLL hold, got {brief(value)}")
     made = []
     for i, each in enumerate(value, 1):
         try:

@@ -119,6 +119,7 @@ class Group:
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     panel: ClassVar[str | None] = None  # of the options that name none
+    apart: ClassVar[tuple[str, ...]] = ()  # options that exclude each other
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> Self:
@@ -142,7 +143,9 @@ class Group:
     @classmethod
     def _clashes(cls, given: Mapping[str, Any]) -> Iterable[str]:
         """Why the values that were given contradict each other, or lack one; the first is said."""
-        return ()
+        named = {name: option.flag for name, option in options_of(cls).items() if name in cls.apart}
+        flags = [flag for name, flag in named.items() if given.get(name, False) is not False]
+        return [f"{' and '.join(flags)} exclude each other"] if len(flags) > 1 else []
 
     def configuration(self) -> dict[str, Any]:
         """For records: what can change a result."""

@@ -90,6 +90,7 @@ class Choice(Group):
     """Which heads to prune: by exactly one of the first three; half of them where none is given."""
 
     panel = "Which heads"
+    apart = ("fraction", "n_heads", "heads")
     fraction: float | None = option("Share of heads to prune. (default: 0.5)", low=0, high=1)
     n_heads: int | None = option("Number of heads to prune.", low=0)
     heads: str | None = _heads("Heads to prune, counted from 1: '3:1,5 7:2'; or a heads.json.")
@@ -106,12 +107,6 @@ class Choice(Group):
     def needs_scores(self) -> bool:
         """Whether heads are chosen by their scores."""
         return self.heads is None
-
-    @classmethod
-    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        ways = [f"--{name.replace('_', '-')}" for name in ("fraction", "n_heads", "heads") if name in given]
-        if len(ways) > 1:
-            yield f"{' and '.join(ways)} exclude each other"
 
 
 @dataclass(frozen=True)

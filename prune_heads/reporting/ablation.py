@@ -4,7 +4,6 @@ A record holds differences of metrics; people read signed points, hundredths. La
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from prune_heads.reporting.words import Record, Row, heads_table, interval, layer_names, metric_name, subject_of
 from prune_heads.tables import MARK, Cell, Form, Page, Table
@@ -16,7 +15,6 @@ ABSENT = "-"  # stands where a head was removed before, or not asked for
 KINDS = {"without-one": "without one head", "only-one": "with one head alone in its layer"}  # what was measured
 
 _POINT = {"log_likelihood": "0.01 nat a token"}  # metric -> what a point of it is, where it is not a share
-_GAINS = {"without-one": "Heads whose removal helps", "only-one": "Heads that do better alone than their whole layer"}
 _WIDTH = 5  # characters of a number in the terminal: sign, point, three digits
 
 
@@ -77,23 +75,6 @@ def ablation_page(record: Record, *, narrow: bool = False) -> Page:
     return Page(f"{subject_of(record)}: {what}", (*parts, *below))
 
 
-def ablation_latex(record: Record) -> str:
-    """The table of each split, and under it that of the best heads if there is one; significant ones are bold."""
-    page, texts = ablation_page(record), []
-    for table in page.parts:
-        if isinstance(table, Table):
-            note = f"{table.notes[0][0].lower()}{table.notes[0][1:]}"
-            if table.depth:  # the best heads
-                title = f"{subject_of(record)}: {table.title[0].lower()}{table.title[1:]}"
-                made = replace(table, title=title, notes=(f"Bold and {note}",))
-            else:
-                heading = ("", *table.heading[1:])
-                notes = (f"Layers down, heads across; bold and {note}", *table.notes[1:])
-                made = replace(table, title=f"{page.title}; {table.title}", heading=heading, notes=notes)
-            texts.append(made.to_latex())
-    return "\n".join(texts)
-
-
 def ablation_csv(record: Record) -> str:
     """In long form, numbers in full: one row a head and split; heads that were not measured have none."""
     return csv_of({"split": table["split"], **row} for table in record["tables"] for row in head_rows(table))
@@ -128,11 +109,13 @@ def ablation_table(table: Record, title: str, *, narrow: bool = False) -> Table:
     form = Form(lambda delta: f"{points(delta, digits):>{width}}", MARK)
     is_whole = len(found) == sum(map(any, rows)) * max(map(len, rows))
     bh = sum(p < alpha for row in table["p_adjusted"]["bh"] for p in row if p is not None)
+    up, down = ([cell for cell in found if sign * cell.value > 0] for sign in (1, -1))
+    sure, sure_up, sure_down = (sum(cell.mark != "" for cell in cells) for cells in (found, up, down))
     notes = (
         f"{_marks(table, f'{len(found)} heads')}{'' if is_whole else f'; {ABSENT} not measured'}.",
-        f"{_GAINS[table['kind']]}: {sum(cell.value > 0 for cell in found)} of {len(found)}; significant at "
-        f"p < {alpha:g}: {sum(cell.mark != '' for cell in found)}, after Holm "
-        f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg {bh}.",
+        f"The metric is higher than with all heads for {len(up)} of {len(found)} heads, and lower for {len(down)}. It "
+        f"differs significantly (p < {alpha:g}) for {sure} ({sure_up} higher, {sure_down} lower); after Holm for "
+        f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg for {bh}.",
         *_likelihood(table),
     )
     return heads_table(title, table, rows, form, notes, absent=f"{ABSENT:>{width}}", gap=0 if narrow else 2)
@@ -167,7 +150,7 @@ def _best(table: Record) -> Table:
     chosen = f"{table['best'][0]['chosen_examples']:,} examples of {table['best'][0]['chosen_on']}"
     title = f"The best head of each layer, chosen on {chosen}, tested on {table['split']}"
     flattered = "best here: the head that this very split would choose, which flatters it"
-    return Table.of(title, rows, _OF_BEST, (f"{_marks(table, f'{len(rows)} layers')}; {flattered}.",), depth=1)
+    return Table.of(title, rows, _OF_BEST, (f"{_marks(table, f'{len(rows)} layers')}; {flattered}.",))
 
 
 def _marks(table: Record, family: str) -> str:

@@ -11,12 +11,12 @@ from safetensors.numpy import save_file
 from prune_heads.checkpoints import Checkpoint, write_pruned, write_tokenizer
 from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
-from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
+from prune_heads.reporting.ablation import ablation_csv, ablation_page, best_csv
 from prune_heads.reporting.additivity import additivity_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
-from prune_heads.reporting.figures import curves, heads, looking, save
+from prune_heads.reporting.figures import curves, heads, save
 from prune_heads.reporting.figures import similarity as of_pairs
-from prune_heads.reporting.looking import look_page
+from prune_heads.reporting.looking import look_figures, look_page
 from prune_heads.reporting.roles import roles_figure, roles_page
 from prune_heads.reporting.similarity import pairs_csv, pairs_page, similarity_csv, similarity_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
@@ -33,7 +33,7 @@ Record = dict[str, Any]
 _MADE: Mapping[str, Mapping[str, Callable[[Record], Any]]] = {
     "ablate": {
         TABLE_FILE: ablation_page,
-        "table.tex": ablation_latex,
+        "table.tex": lambda record: ablation_page(record).to_latex(),
         "ablations.csv": ablation_csv,
         "best.csv": best_csv,
         "differences": heads.ablation_maps,
@@ -46,7 +46,7 @@ _MADE: Mapping[str, Mapping[str, Callable[[Record], Any]]] = {
     "correlate": {TABLE_FILE: correlation_page, "scatter": heads.correlation_scatters},
     "curve": {TABLE_FILE: curve_page, "curves.csv": curve_csv, "curve": curves.criteria_figure},
     "finetune": {TABLE_FILE: finetuning_table},
-    "look": {TABLE_FILE: look_page, "heads": lambda record: dict(looking.look_figures(record))},
+    "look": {TABLE_FILE: look_page, "heads": lambda record: dict(look_figures(record))},
     "roles": {TABLE_FILE: partial(roles_page, whole=True), "roles": roles_figure},
     "run": {TABLE_FILE: run_page, "curve": lambda record: curves.curve_figure(record) if record["curve"] else None},
     "similar": {

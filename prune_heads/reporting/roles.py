@@ -2,32 +2,20 @@
 
 from collections.abc import Iterator
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures.maps import cells, grid_of
 from prune_heads.reporting.words import Record, interval, layer_names, subject_of, whose, with_number
+from prune_heads.roles import FAMILIES, NONE, ROLES
 from prune_heads.tables import Page, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = {
-    "position": "#0072B2",
-    "copies": "#D55E00",
-    "syntax": "#009E73",
-    "rare": "#CC79A7",
-    "delimiter": "#F0E442",
-    "sink": "#E69F00",
-    "block": "#56B4E9",
-    "width": "#BBBBBB",
-    "dormant": "#555555",
-}
-"""Family of roles -> its colour, of Okabe and Ito, which the colour-blind can tell apart; cells have codes as well."""
-_DARK = ("position", "dormant", "syntax", "copies")  # on which letters are white
 _STRONGEST = 5  # correlations of a run that a terminal shows
 
 
@@ -37,16 +25,12 @@ def roles_page(record: Record, *, whole: bool = False) -> Page:
     counts = HeadCounts.described(record["blocks"])
     rows = []
     for row in record["definitions"]:
-        heads = {
-            (block, head)
-            for block, cells in enumerate(record["roles"])
-            for head, names in enumerate(cells)
-            if names and row["role"] in names
-        }
+        every = ((b, h, names) for b, cells in enumerate(record["roles"]) for h, names in enumerate(cells))
+        heads = HeadMask(counts, frozenset((b, h) for b, h, names in every if row["role"] in (names or ())))
+        needs = [f"{name} >= {least:g}" for name, least in row["at_least"].items()]
+        needs += [f"{name} <= {most:g}" for name, most in row["at_most"].items()]
         if heads or whole:
-            needs = [f"{name} >= {least:g}" for name, least in row["at_least"].items()]
-            needs += [f"{name} <= {most:g}" for name, most in row["at_most"].items()]
-            found = {"role": row["role"], "heads": len(heads), "which": str(HeadMask(counts, frozenset(heads)))}
+            found = {"role": row["role"], "heads": len(heads), "which": str(heads)}
             rows.append(found | ({"where": " or ".join(needs), "threshold of": row["threshold_of"]} if whole else {}))
     measured = [names for names in chain(*record["roles"]) if names is not None]
     none = f"{sum(not names for names in measured)} of {len(measured)} heads have none of these roles"
@@ -57,21 +41,18 @@ def roles_page(record: Record, *, whole: bool = False) -> Page:
 
 def _syntax(record: Record, whole: bool) -> Iterator[Table | str]:
     """A row a relation and direction: its best head beside the best fixed offset."""
-    syntax = record["syntax"]
-    if not syntax:
+    if not (syntax := record["syntax"]):
         return
-    columns, names = {column["name"]: column for column in record["columns"]}, layer_names(record)
-    rows = []
-    for name, pairs in syntax["relations"].items():
-        if (column := columns.get(name)) is None:
-            continue
-        cells = {(b, h): v for b, row in enumerate(column["values"]) for h, v in enumerate(row) if v is not None}
-        block, head = max(cells, key=lambda place: cells[place])
-        bounds = tuple(column[end][block][head] for end in ("low", "high"))
-        best = {"relation": name, "best head": f"{names[block]}:{head + 1}", "accuracy": cells[block, head]}
-        offset = {"best offset": f"{pairs['best_offset']:+d}", "its accuracy": column["null"][block][head]}
-        rows.append(best | ({"95% interval": None if None in bounds else bounds} if whole else {}) | offset)
-        rows[-1]["pairs"] = pairs["n_pairs"]
+    names, rows = layer_names(record), []
+    for column in (column for column in record["columns"] if column["name"] in syntax["relations"]):
+        name, pairs = column["name"], syntax["relations"][column["name"]]
+        every = ((v, b, h) for b, row in enumerate(column["values"]) for h, v in enumerate(row) if v is not None)
+        accuracy, block, head = max(every, key=itemgetter(0))
+        low, high, null = (column[end][block][head] for end in ("low", "high", "null"))
+        best = {"relation": name, "best head": f"{names[block]}:{head + 1}", "accuracy": accuracy}
+        best |= {"95% interval": (low, high)} if whole else {}
+        best |= {"best offset": f"{pairs['best_offset']:+d}", "its accuracy": null, "pairs": pairs["n_pairs"]}
+        rows.append(best)
     left_out = f", {syntax['n_left_out']:,} left out" if syntax["n_left_out"] else ""
     note = f"{syntax['n_sentences']:,} sentences of {syntax['source']}{left_out}."
     forms = {"accuracy": ".3f", "its accuracy": ".3f", "95% interval": ".3f to", "pairs": ",d"}
@@ -84,7 +65,8 @@ def _compared(record: Record, whole: bool) -> Iterator[Table | str]:
     for run in record["compared"]:
         if run["kind"] == "roles":
             found = run["agreement"]
-            kappa = "undefined" if found["kappa"] is None else f"{found['kappa']:.2f} ({_to(found)})"
+            why = f" ({found['reason']})" if found.get("reason") else ""  # older records have none
+            kappa = f"undefined{why}" if found["kappa"] is None else f"{found['kappa']:.2f} ({_to(found)})"
             share = "no" if found["share"] is None else f"{found['share']:.0%} of {found['n_heads']}"
             notes = [f"{share} heads share their role; Cohen's kappa {kappa}."]
             yield _pairs(f"Roles of {run['name']} ({run['source']})", run["scores"], titles, notes, whole)
@@ -123,36 +105,21 @@ def _pairs(title: str, pairs: list[Any], titles: Record, notes: Any, whole: bool
 
 def roles_figure(record: Record) -> "Figure":
     """Layers down, heads across, coloured by family of roles; a cell has the code of its role, a legend the names."""
-    from matplotlib.patches import Patch, Rectangle
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
 
-    about = {row["role"]: row for row in record["definitions"]}
     values = next(column for column in record["columns"] if column["name"] == "role")["values"]
-    width, names = max(map(len, values)), layer_names(record)
-    present = [role for role in about if role in {cell for row in values for cell in row}]
+    width, present = max(map(len, values)), [role for role in ROLES.values() if role.name in {*chain(*values)}]
+    places = {role.name: i for i, role in enumerate(present)} | {NONE: len(present)}
+    names = [*("  ".join(dict.fromkeys((role.code, role.name))) for role in present), "none of these"]
+    codes, colours = [*(role.code for role in present), ""], [*(FAMILIES[role.family] for role in present), "0.97"]
+    looks: dict[str, Any] = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(present) + 0.5}
+    grid = grid_of([list(map(places.get, row)) for row in values])
     with drawing(3.6 + 0.42 * width, 1.6 + 0.42 * max(len(values), len(present) / 1.6)) as (figure, (axes,)):
-        axes.set_facecolor("0.85")
-        for y, row in enumerate(values):
-            for x, role in enumerate(row):
-                if role is None:
-                    continue
-                family = about[role]["family"] if role in about else ""
-                colour = _COLOURS.get(family, "white")
-                axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="0.4", linewidth=0.5))
-                letters = "white" if family in _DARK else "black"
-                code = about[role]["code"] if role in about else ""
-                axes.text(x, y, code, ha="center", va="center", fontsize=7, color=letters)
-        axes.set(
-            xlim=(-0.5, width - 0.5), ylim=(len(values) - 0.5, -0.5), xlabel="head", ylabel="layer", aspect="equal"
-        )
+        cells(axes, grid, layer_names(record), lambda place: codes[int(place)], **looks)
+        axes.set(xlabel="head", ylabel="layer")
         axes.set_xticks(range(width), [str(head + 1) for head in range(width)])
-        axes.set_yticks(np.arange(len(values)), names)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
         axes.set_title(f"{whose(record)}: roles, {with_number(record['split'], record['n_texts'])} texts", fontsize=10)
-        legend = [
-            Patch(facecolor=_COLOURS[about[role]["family"]], edgecolor="0.4", label=f"{about[role]['code']}  {role}")
-            for role in present
-        ]
-        legend.append(Patch(facecolor="white", edgecolor="0.4", label="none of these"))
+        legend = [Patch(facecolor=c, edgecolor="0.4", label=name) for c, name in zip(colours, names, strict=True)]
         axes.legend(handles=legend, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
     return figure

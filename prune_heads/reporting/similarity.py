@@ -8,13 +8,8 @@ from prune_heads.visible import csv_of
 
 N_SHOWN = 20  # rows of a table of pairs; the CSV file has all
 
-_NATS = "+.4f"
-_FORMS: dict[str, Form | str] = {
-    **dict.fromkeys(("first", "second", "both"), _NATS),
-    "interaction": "+.4f*",
-    "95% interval": "+.4f to",
-    "p (Holm)": ".2g",
-}
+_FORMS: dict[str, Form | str] = dict.fromkeys(("first", "second", "both"), "+.4f")
+_FORMS |= {"interaction": "+.4f*", "95% interval": "+.4f to", "p (Holm)": ".2g"}
 
 
 def pairs_page(record: Record, *, narrow: bool = False) -> Page:
@@ -22,31 +17,28 @@ def pairs_page(record: Record, *, narrow: bool = False) -> Page:
 
     A narrow one fits into the 80 columns of a terminal.
     """
-    what = "loss of log-likelihood without two heads, in nats an example"
-    return Page(f"{subject_of(record)}: {what}", tuple(_pairs_table(table, narrow) for table in record["pairs"]))
-
-
-def _pairs_table(table: Record, narrow: bool) -> Table:
-    rows, alpha, shown = table["rows"], table["alpha"], list[Record]()
-    found = [row for row in rows if row["p_holm"] < alpha]
-    for row in sorted(rows, key=lambda row: -abs(row["interaction"]))[:N_SHOWN]:
-        kept = row["p_holm"] < alpha
-        shown.append(
+    tables = list[Table]()
+    for table in record["pairs"]:
+        rows, alpha = table["rows"], table["alpha"]
+        found = [row["interaction"] for row in rows if row["p_holm"] < alpha]
+        shown = [
             {"heads": f"{row['first']} {row['second']}", "first": row["first_loss"], "second": row["second_loss"]}
             | {"both": row["loss"]}
-            | {"interaction": Cell(row["interaction"], "#" if kept else "", "bold" if kept else "")}
+            | {"interaction": Cell(row["interaction"], *(("#", "bold") if row["p_holm"] < alpha else ()))}
             | {"95% interval": (row["low"], row["high"]), "p (Holm)": row["p_holm"]}
+            for row in sorted(rows, key=lambda row: -abs(row["interaction"]))[:N_SHOWN]
+        ]
+        notes = (
+            "Interaction: the loss without both, less the losses without each; positive where they stand in for each "
+            "other, negative where one needs the other.",
+            f"The {len(shown)} largest of {len(rows)} pairs; # where p < {alpha:g} after Holm's correction "
+            f"({table['test']}): {len(found)} pairs, {sum(each > 0 for each in found)} of them positive; after "
+            f"Benjamini-Hochberg {sum(row['p_bh'] < alpha for row in rows)}.",
         )
-    n, positive = len(found), sum(row["interaction"] > 0 for row in found)
-    notes = (
-        "Interaction: the loss without both, less the losses without each; positive where they stand in for each "
-        "other, negative where one needs the other.",
-        f"The {len(shown)} largest of {len(rows)} pairs; # where p < {alpha:g} after Holm's correction "
-        f"({table['test']}): {n} pairs, {positive} of them positive; after Benjamini-Hochberg "
-        f"{sum(row['p_bh'] < alpha for row in rows)}.",
-    )
-    title = f"{table['split']}, {table['n_examples']:,} examples, {table['likelihood']:.4f} nats with all heads"
-    return Table.of(title, shown, _FORMS, notes, gap=1 if narrow else 2)
+        title = f"{table['split']}, {table['n_examples']:,} examples, {table['likelihood']:.4f} nats with all heads"
+        tables.append(Table.of(title, shown, _FORMS, notes, gap=1 if narrow else 2))
+    what = "loss of log-likelihood without two heads, in nats an example"
+    return Page(f"{subject_of(record)}: {what}", tuple(tables))
 
 
 def pairs_csv(record: Record) -> str:
@@ -62,24 +54,27 @@ def similarity_page(record: Record, *, narrow: bool = False) -> Page:
 
     A narrow one fits into the 80 columns of a terminal.
     """
-    split, parts = record["data"][0]["split"], list[Table | str]()
+    parts = list[Table | str]()
     for group in record["groups"]:
-        of = zip(group["heads"], group["partners"], group["clusters"], group["reconstructed"], strict=True)
+        partners = (each or [{}] for each in group["partners"])  # one head has none
         rows = [
-            {"head": head, "cluster": cluster, "R^2": reconstructed, "nearest": best["head"]}
-            | {title: best[name] for name, title in NAMES.items()}
-            | {"then": ", ".join(other["head"] for other in others)}
-            for head, (best, *others), cluster, reconstructed in of
+            {"head": head, "cluster": cluster, "R^2": reconstructed, "nearest": best.get("head")}
+            | {title: best.get(name) for name, title in NAMES.items()}
+            | {"next nearest": ", ".join(other["head"] for other in others)}
+            for head, (best, *others), cluster, reconstructed in zip(
+                group["heads"], partners, group["clusters"], group["reconstructed"], strict=True
+            )
         ]
-        forms = {"R^2": ".2f", **dict.fromkeys(NAMES.values(), ".3f")}
-        what = "attention maps" if group["by"] == "js" else "outputs"
         notes = (
-            f"Nearest heads and clusters (Ward): by {what}, on {group['n_tokens']:,} tokens. JS: Jensen-Shannon "
-            "divergence of attention maps, in nats; CKA and cosine: of outputs.",
+            f"Nearest heads and clusters (Ward): by {'attention maps' if group['by'] == 'js' else 'outputs'}, on "
+            f"{group['n_tokens']:,} tokens. Heads are alike where JS is small (the Jensen-Shannon divergence of their "
+            "attention maps, in nats, from 0), and where CKA and cosine are large (of their outputs, up to 1).",
             f"R^2: of the head's output by a ridge regression on the other heads of its layer (penalty "
-            f"{record['ridge']:g} of their mean variance), on the half of the examples that is held out.",
+            f"{record['ridge']:g} of their mean variance), on the half of the examples that is held out; large where "
+            "they can say what it says.",
         )
-        title = f"{group['letter']} {split}, {record['n_examples']:,} examples".strip()
+        forms = {"R^2": ".2f", **dict.fromkeys(NAMES.values(), ".3f")}
+        title = f"{group['letter']} {record['data'][0]['split']}, {record['n_examples']:,} examples".strip()
         parts.append(Table.of(title, rows, forms, notes, gap=1 if narrow else 2))
     if record["agreement"]:
         found = "; ".join(f"{NAMES[each['measure']]} {_interval(each)}" for each in record["agreement"])

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,8 @@ from prune_heads.execution.folder import RECORD_FILE, SweepFolder
 from prune_heads.execution.spec import Sweep
 from prune_heads.execution.worker import Event, Tell
 from prune_heads.files import canonical, write_bytes, write_json, writing_into
-from prune_heads.reporting.sweep_results import (
-    OF_A_PANEL,
-    Draws,
-    Record,
-    Rows,
-    panels,
-    result_rows,
-    results_page,
-    varying,
-)
+from prune_heads.reporting.sweep_results import OF_A_PANEL, Rows, panels, result_rows, results_page, varying
+from prune_heads.reporting.words import Record
 from prune_heads.tables import Table
 from prune_heads.tables.terminal import console, line, print_json, titled
 from prune_heads.visible import csv_of
@@ -83,19 +74,22 @@ def status_table(report: Mapping[str, Any], *, is_end: bool = False) -> Renderab
     return Group(head, *errors)
 
 
-def write_results(
-    folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True
-) -> tuple[dict[str, Any], Table]:
+def write_results(folder: SweepFolder, output: Path | None) -> tuple[dict[str, Any], Table]:
     """Write the tables of the trials that are done (CSV, Parquet, Markdown), and a record of the sweep.
 
-    They go to `output`, None for the folder of the sweep; `draws` as in `result_rows`. Gives the report, and a table of
-    the base and the best trial of each task, model and split by the headline metric.
-
-    Raises:
-        RunError: If none is done, a record is damaged, or the folder cannot be written to.
+    They go to `output`, None for the folder of the sweep. Gives the report, and a table of the base and the best trial
+    of each task, model and split by the headline metric. A `RunError` if no trial is done, a record is damaged, or the
+    folder cannot be written to.
     """
     records, target = _done(folder), output or folder.root
-    rows, record = list(result_rows(folder.about()["axes"], records, draws)), _record(folder, records)
+    about, found, conditions = folder.about(), sha256(), {}
+    rows = list(result_rows(about["axes"], records))
+    for each in records.values():
+        found.update(canonical(each).encode())  # the same for the same finds
+        conditions[canonical(each["provenance"])] = each["provenance"]
+    about.pop("format", None)  # that of the folder
+    record = {"format": 1, "command": "sweep", **about, "n_done": len(records), "records": found.hexdigest()}
+    record["provenance"] = [conditions[key] for key in sorted(conditions)]
     page = results_page(record["name"], rows).to_markdown().encode()
     contents = {"results.csv": csv_of(rows).encode(), "results.parquet": results_parquet(rows), "table.md": page}
     with writing_into("the folder of the table", target):
@@ -114,14 +108,12 @@ def write_results(
     return {"name": record["name"], "files": files, "rows": rows}, Table.of(said, best_rows, forms)
 
 
-def write_plot(
-    folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True
-) -> tuple[dict[str, Any], RenderableType]:
+def write_plot(folder: SweepFolder, output: Path | None) -> tuple[dict[str, Any], RenderableType]:
     """Draw the trials that are done; gives the report, and what files there are. `RunError` as in `write_results`."""
     from prune_heads.reporting.figures import save
     from prune_heads.reporting.figures.curves import sweep_figure
 
-    rows = list(result_rows(folder.about()["axes"], _done(folder), draws))
+    rows = list(result_rows(folder.about()["axes"], _done(folder)))
     target, name = output or folder.root, folder.about()["name"]
     with writing_into("the folder of the figure", target):
         target.mkdir(parents=True, exist_ok=True)
@@ -135,25 +127,9 @@ def results_parquet(rows: Rows) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
-    sink = BytesIO()
+    sink = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.Table.from_pylist(list(rows)), sink)
-    return sink.getvalue()
-
-
-def _record(folder: SweepFolder, records: Mapping[str, Record]) -> dict[str, Any]:
-    """The sweep, how far it is, its conditions; `records` is a SHA-256 of all in order, the same for the same finds."""
-    found, conditions = sha256(), {}
-    for record in records.values():
-        found.update(canonical(record).encode())
-        conditions[canonical(record["provenance"])] = record["provenance"]
-    return {
-        "format": 1,
-        "command": "sweep",
-        **{key: value for key, value in folder.about().items() if key != "format"},
-        "n_done": len(records),
-        "records": found.hexdigest(),
-        "provenance": [conditions[key] for key in sorted(conditions)],
-    }
+    return bytes(sink.getvalue())
 
 
 def _done(folder: SweepFolder) -> dict[str, Record]:

@@ -6,42 +6,40 @@ panels: one a task, model and split, in it a line a criterion and whatever else 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
 from prune_heads.files import canonical
+from prune_heads.reporting.words import Record
 from prune_heads.tables import Form, Page, Table
 
 FOUND = ("split", "metric", "n_examples", "base", "pruned", "difference", "low", "high")
 FINGERPRINTS = ("model_fingerprint", "data_fingerprint", "scored_fingerprint")
 """Of the model, of the examples of the split, and of those that heads were scored on (None: there were none)."""
 _DIGITS = 12  # of a fingerprint, which tell a few thousand apart
-Record = Mapping[str, Any]
-Row = Mapping[str, Any]
-Rows = Sequence[Row]
-Draws = Callable[[Mapping[str, Any]], bool]
+Rows = Sequence[Record]
 OF_A_PANEL = ("task", "model", "split")
 _ALONG_A_LINE = ("trial", "seed", "fraction", "n_heads", "n_pruned", "headline")
 _OF_DATA = ("data_dir", "train_file", "validation_file", "max_examples")  # panels imply them, if all agree
 _Cell = tuple[Any, str, str]
 
 
-def result_rows(
-    axes: Iterable[str], records: Mapping[str, Record], draws: Draws = lambda values: True
-) -> Iterator[dict[str, Any]]:
-    """The rows of trials, in the order of their digests.
+def draws(values: Mapping[str, Any]) -> bool:
+    """Whether what is pruned in a trial of these values, or its curve, depends on the seed."""
+    draws_scores = values["criterion"] == "random" or ":" in values["criterion"]  # one's own may
+    return draws_scores and (values["heads"] is None or values["curve"])
+
+
+def result_rows(axes: Iterable[str], records: Mapping[str, Record]) -> Iterator[dict[str, Any]]:
+    """The rows of trials, by their digests and their records, in the order of the digests; `axes` are what varies.
 
     Columns: the trial's digest; model, task and what varies; heads pruned of all; split, metric, examples; the metric
     before and after, their difference and its 95% interval; whether it is the headline metric; fingerprints.
 
-    Args:
-        axes: Options that vary.
-        records: Digest -> the record of the trial.
-        draws: Whether a trial of these values depends on its seed. Of those that do not, one seed is taken, the least:
-            an older sweep may have run them all.
+    Of trials that draw nothing one seed is taken, the least: an older sweep may have run them all.
     """
     axes = dict.fromkeys(["model", "task", *axes])
     least: dict[str, str] = {}  # what is the same but for an idle seed -> digest
@@ -152,10 +150,9 @@ def _titles(groups: Sequence[Rows], options: Sequence[str]) -> list[str]:
     shown = varying(first, OF_A_PANEL) or ["task"]
     titles = [" / ".join(str(row[name]) for name in shown) for row in first]
     for name in (*options, "metric", "n_examples", *FINGERPRINTS[:2]):
-        for title, n in Counter(titles).items():
+        for title in {*titles}:
             same = [i for i, each in enumerate(titles) if each == title]
-            tells = varying([first[i] for i in same], [name]) and not any(varying(groups[i], [name]) for i in same)
-            if n > 1 and tells:
+            if varying([first[i] for i in same], [name]) and not any(varying(groups[i], [name]) for i in same):
                 for i in same:
                     titles[i] += f" / {name} {first[i][name]}"
     return titles
@@ -174,9 +171,9 @@ def _names_of_lines(there: Collection[tuple[Any, ...]], by: Sequence[str]) -> di
     return names
 
 
-def _grouped(rows: Rows, names: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+def _grouped(rows: Rows, names: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
     """The values of these columns -> the rows that have them."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    groups: dict[tuple[Any, ...], list[Record]] = {}
     for row in rows:
         groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
     return groups

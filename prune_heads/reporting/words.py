@@ -26,15 +26,14 @@ def layer_names(report: Record) -> list[str]:
     return HeadCounts.described(report["blocks"]).names()
 
 
-def metric_name(record: Record) -> str:
-    """The headline metric as people write it."""
-    headline = str(record["headline"])
-    return "BLEU" if headline == "bleu" else headline.replace("_", " ")
-
-
 def metric_title(metric: str) -> str:
-    """A metric's name in figures and on pages: `Matthews correlation`, where records have `matthews_correlation`."""
+    """A metric's name as people write it: `Matthews correlation`, where records have `matthews_correlation`."""
     return _METRICS.get(metric, metric.replace("_", " "))
+
+
+def metric_name(record: Record) -> str:
+    """That of the headline metric."""
+    return metric_title(str(record["headline"]))
 
 
 def task_title(task: str) -> str:

@@ -1,27 +1,22 @@
 """Parses: words, and relations between them, from constituency trees (by head rules) or CoNLL-U; words as tokens.
 
-The relations are those of Universal Dependencies that `definitions.toml` names.
+`definitions.toml` has the relations that are measured, those of Universal Dependencies, and the head rules.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby
 from typing import Any
 
-from prune_heads.errors import DataError
+import numpy as np
+
+from prune_heads.errors import DataError, OptionError, first_line
+from prune_heads.roles.definitions import RELATION_SCORES, TREEBANK
 from prune_heads.visible import brief
 
 Arc = tuple[int, int, str]  # places of a dependent and of its head among the words, from 0; the relation
-
-_SAME = {"dobj": "obj", "nsubjpass": "nsubj"}  # names of relations before Universal Dependencies 2
-_QUOTES = ('"', "``", "''", "\u201c", "\u201d", "'", "`", "\u2018", "\u2019")
-_BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
-_DASHES = ("--", "\u2014", "\u2013", "-")
-_BE = frozenset(["be", "is", "are", "was", "were", "am", "been", "being", "'s", "'re", "'m"])
-_NOUNS = ("NN", "NNS", "NNP", "NNPS")
-_VERBS = ("VB", "VBD", "VBG", "VBN", "VBP", "VBZ")
-_ADJECTIVES = ("JJ", "JJR", "JJS")
-_CLAUSES = ("S", "SQ", "SINV")
 
 
 @dataclass(frozen=True)
@@ -41,47 +36,43 @@ class Sentence:
     words: tuple[tuple[int, ...], ...]  # places of the tokens of each word
     arcs: tuple[Arc, ...]
 
+    def pairs(self, is_causal: bool) -> Iterator[tuple[str, int, int]]:
+        """The relations that are measured, both ways: name of the score, word that looks, word to find.
 
-@dataclass
+        Where it `is_causal`, only those whose word comes before that which looks.
+        """
+        for dependent, head, relation in self.arcs:
+            for way, query, key in (("to-head", dependent, head), ("from-head", head, dependent)):
+                if (name := f"{relation}-{way}") in RELATION_SCORES and (key < query or not is_causal):
+                    yield name, query, key
+
+
+def best_offsets(sentences: Iterable[Sentence], is_causal: bool) -> dict[str, dict[str, Any]]:
+    """Of each score that has some: how many pairs there are, their most frequent distance, and its share of them."""
+    distances = {name: Counter[int]() for name in RELATION_SCORES}
+    for sentence in sentences:
+        for name, query, key in sentence.pairs(is_causal):
+            distances[name][key - query] += 1
+    return {
+        name: {"n_pairs": of.total(), "best_offset": best, "share_there": float(f"{n / of.total():.6g}")}
+        for name, of in distances.items()
+        for best, n in of.most_common(1)
+    }
+
+
+@dataclass(eq=False)
 class _Node:
     label: str
-    children: "list[_Node]"
-    word: int = -1  # of a leaf: which word it is
-    form: str = ""
-
-    def head(self) -> "_Node":
-        """The leaf that stands for it: Collins (1999, appendix A), but a verb phrase has its innermost verb phrase's.
-
-        So auxiliaries have no arguments, as in Universal Dependencies; of a copula the verb is the head, not what
-        follows it.
-        """
-        node = self
-        while node.children:
-            node = node._head_child()
-        return node
-
-    def _head_child(self) -> "_Node":
-        kids = self.children
-        if self.label in ("NP", "NX", "WHNP"):
-            return _last(kids, (*_NOUNS, "NX")) or _first(kids, ("NP", "WHNP")) or _last(kids, _PRONOUNS) or kids[-1]
-        if self.label == "VP":
-            return _first(kids, ("VP",)) or _first(kids, _VERBS) or _first(kids, ("MD", "TO")) or kids[0]
-        if self.label in (*_CLAUSES, "SBAR", "SBARQ", "ROOT"):
-            return _first(kids, ("VP",)) or _first(kids, (*_CLAUSES, "SBAR")) or _first(kids, _VERBS) or kids[0]
-        if self.label in ("PP", "WHPP"):
-            return _first(kids, ("IN", "TO")) or kids[0]
-        return _last(kids, (*_ADJECTIVES, "RB", "CD")) or kids[-1]
+    children: "list[_Node]" = field(default_factory=list)
+    form: str = ""  # of a leaf
+    word: int = -1  # which word stands for it, by the rules of `treebank.heads`, and the label of that
+    tag: str = ""
 
 
-_PRONOUNS = ("PRP", "CD", "JJ", "DT", "EX", "FW", "QP", "ADJP", "WP")
-
-
-def _first(nodes: Sequence[_Node], labels: Sequence[str]) -> _Node | None:
-    return next((node for node in nodes if node.label in labels), None)
-
-
-def _last(nodes: Sequence[_Node], labels: Sequence[str]) -> _Node | None:
-    return _first(list(reversed(nodes)), labels)
+def _child(nodes: Sequence[_Node], which: str, *labels: str) -> _Node | None:
+    """The first or the last of these that has one of these labels, or any where none is named."""
+    order = nodes if which == "first" else reversed(nodes)
+    return next((node for node in order if not labels or node.label in labels), None)
 
 
 def from_tree(tree: str, text: str) -> Parse:
@@ -93,84 +84,71 @@ def from_tree(tree: str, text: str) -> Parse:
     Raises:
         ValueError: Saying why, if it is no tree, or its words are not those of the text.
     """
-    root, leaves = _read(tree)
-    words, at = list[tuple[int, int]](), 0
-    for leaf in leaves:
-        words.append(_next(text, at, list(_forms(leaf.form))))
-        at = words[-1][1]
-    if rest := text[at:].strip():
+    nodes = _read(tree)
+    words = _placed(text, [_forms(node.form) for node in nodes if node.form])
+    if rest := text[words[-1][1] :].strip():
         raise ValueError(f"the parse must cover the text; it lacks {brief(rest)}")
-    return Parse(text, tuple(words), tuple(dict.fromkeys(_arcs(root))))
+    return Parse(text, tuple(words), tuple(dict.fromkeys(chain(*map(_arcs_of, reversed(nodes))))))
 
 
-def _next(text: str, at: int, forms: Sequence[str]) -> tuple[int, int]:
-    """Where a word begins and ends that follows in a text, in one of its forms; a `ValueError` where none does."""
-    at += len(text[at:]) - len(text[at:].lstrip())
-    for form in forms:
-        if text.startswith(form, at):
-            return at, at + len(form)
-    raise ValueError(f"the word {brief(forms[0])} must follow in the text, got {brief(text[at : at + 20])}")
+def _placed(text: str, words: Iterable[Sequence[str]]) -> list[tuple[int, int]]:
+    """Where words begin and end that follow in a text, each in one of its forms; a `ValueError` where one does not."""
+    spans, at = list[tuple[int, int]](), 0
+    for forms in words:
+        at = len(text) - len(text[at:].lstrip())
+        form = next((form for form in forms if text.startswith(form, at)), None)
+        if form is None:
+            raise ValueError(f"the word {brief(forms[0])} must follow in the text, got {brief(text[at : at + 20])}")
+        spans.append((at, at + len(form)))
+        at += len(form)
+    return spans
 
 
-def _forms(word: str) -> Iterator[str]:
+def _forms(word: str) -> list[str]:
     """How a text may write a word of the treebank."""
-    plain = _BRACKETS.get(word, word).replace("\\/", "/")
-    yield plain
-    yield from _QUOTES if word in _QUOTES else _DASHES if word == "--" else ("\u2026",) if word == "..." else ()
-    yield plain.replace("'", "\u2019")
+    plain = TREEBANK["brackets"].get(word, word).replace("\\/", "/")
+    alike: list[str] = next((row["texts"] for row in TREEBANK["written"] if word in row["words"]), [])
+    return [plain, *alike, plain.replace("'", "\u2019")]
 
 
-def _read(tree: str) -> tuple[_Node, list[_Node]]:
-    """The root and the leaves of a bracketed tree; it does not recurse, for a file may be nested to any depth."""
-    top, leaves = _Node("", []), list[_Node]()
-    open_: list[_Node] = [top]
+def _read(tree: str) -> list[_Node]:
+    """All nodes of a bracketed tree, children before parents; without recursion, for it may be of any depth."""
+    must = "it must be one tree of brackets, each around a word or others, and closed"
+    nodes, open_, n_words = list[_Node](), [_Node("")], 0
     for token in re.findall(r"\([^\s()]*|\)|[^\s()]+", tree):
+        node = open_[-1]
+        is_sound = bool(node.children) != bool(node.form) if token == ")" else not node.form
         if token.startswith("("):
-            open_[-1].children.append(node := _Node(re.split(r"[-=]", token[1:])[0] or token[1:], []))
-            open_.append(node)
-        elif token == ")":
-            if len(open_) == 1:
-                raise ValueError("brackets must be closed as often as they are opened")
-            node = open_.pop()
-            if bool(node.children) == bool(node.form):
-                raise ValueError("each bracket must hold a word or others")
+            open_.append(_Node(re.split(r"[-=]", token[1:])[0] or token[1:]))
+            node.children.append(open_[-1])
+        elif len(open_) == 1 or not is_sound:
+            raise ValueError(must)
+        elif token != ")":
+            node.form, node.word, node.tag = token, n_words, node.label
+            n_words += 1
         else:
-            node = open_[-1]
-            if node.form or node is top:
-                raise ValueError("each word must have a bracket of its own")
-            node.word, node.form = len(leaves), token
-            leaves.append(node)
-    if len(open_) > 1 or len(top.children) != 1:
-        raise ValueError("it must be one tree, with all its brackets closed")
-    return top, leaves
-
-
-def _arcs(root: _Node) -> Iterator[Arc]:
-    left = [root]
-    while left:
-        node = left.pop()
-        left += node.children
-        yield from _arcs_of(node)
+            nodes.append(open_.pop())
+            rules = next(row["rules"] for row in TREEBANK["heads"] if node.label in row["of"] or not row["of"])
+            if kid := next(filter(None, (_child(node.children, *rule.split()) for rule in rules)), None):
+                node.word, node.tag = kid.word, kid.tag
+    if len(open_) > 1 or len(open_[0].children) != 1:
+        raise ValueError(must)
+    return nodes
 
 
 def _arcs_of(node: _Node) -> Iterator[Arc]:
-    kids = [child for child in node.children if child.children or child.form]
-    if node.label in _CLAUSES and (verb := _first(kids, ("VP",))):
-        before = kids[: next(i for i, kid in enumerate(kids) if kid is verb)]
-        if subject := _last(before, ("NP",)):
-            yield subject.head().word, verb.head().word, "nsubj"
-    if node.label == "VP" and (verb := _first(kids, _VERBS)) and verb.form.lower() not in _BE:
-        after = kids[next(i for i, kid in enumerate(kids) if kid is verb) + 1 :]
-        if thing := _last(after, ("NP",)):
-            yield thing.head().word, verb.word, "obj"
-    if node.label == "NP":
-        head = node.head()
-        for kid in kids:
-            leaf = kid.head()
-            if leaf is not head and kid.label == "DT":
-                yield leaf.word, head.word, "det"
-            if leaf is not head and leaf.label in _ADJECTIVES and kid.label in (*_ADJECTIVES, "ADJP"):
-                yield leaf.word, head.word, "amod"
+    kids, adjectives = node.children, TREEBANK["adjectives"]
+    for relation, phrases, labels in (("nsubj", TREEBANK["clauses"], ["VP"]), ("obj", ["VP"], TREEBANK["verbs"])):
+        verb = _child(kids, "first", *labels)
+        if node.label in phrases and verb and verb.form.lower() not in TREEBANK["be"]:
+            at = kids.index(verb)
+            if thing := _child(kids[:at] if relation == "nsubj" else kids[at:], "last", "NP"):
+                yield thing.word, verb.word, relation
+    for kid in (kid for kid in kids if node.label == "NP" and kid.word != node.word):
+        if kid.label == "DT":
+            yield kid.word, node.word, "det"
+        elif kid.tag in adjectives and kid.label in (*adjectives, "ADJP"):
+            yield kid.word, node.word, "amod"
 
 
 def from_conllu(content: str, name: str) -> list[Parse]:
@@ -181,65 +159,56 @@ def from_conllu(content: str, name: str) -> list[Parse]:
     Raises:
         DataError: Naming the line that is not in the format, or the sentence whose words are not those of its text.
     """
-    found, lines = list[Parse](), list[tuple[int, list[str]]]()
-    text: str | None = None
-
-    def fail(number: int, problem: str) -> DataError:
-        return DataError(f"{name} line {number}: {problem}. A CoNLL-U file must be as universaldependencies.org says")
-
-    for number, line in enumerate([*content.split("\n"), ""], start=1):
-        line = line.removesuffix("\r")
-        if line.startswith("#"):
-            text = line.partition("=")[2].strip() if re.match(r"# *text *=", line) else text
-        elif line.strip():
-            fields = line.split("\t")
+    found, form = list[Parse](), "A CoNLL-U file must be as universaldependencies.org says"
+    every = ((number, line.removesuffix("\r")) for number, line in enumerate(content.split("\n"), start=1))
+    for has_text, group in groupby(every, lambda line: bool(line[1].strip())):
+        block = list(group) if has_text else []
+        said = [line.partition("=")[2].strip() for _, line in block if re.match(r"# *text *=", line)]
+        words = [(number, line.split("\t")) for number, line in block if not line.startswith("#")]
+        for number, fields in words:
             if len(fields) != 10 or not re.fullmatch(r"[0-9]+([-.][0-9]+)?", fields[0]):
                 got = f"{len(fields)} fields" if len(fields) != 10 else f"the ID {brief(fields[0])}"
-                raise fail(number, f"a word must have ten tab-separated fields and a number; got {got}")
-            lines.append((number, fields))
-        elif lines:
+                must = "a word must have ten tab-separated fields and a number"
+                raise DataError(f"{name} line {number}: {must}; got {got}. {form}")
+        if words:
             try:
-                found.append(_sentence([fields for _, fields in lines], text))
+                found.append(_sentence([fields for _, fields in words], *said[-1:]))
             except ValueError as error:
-                raise fail(lines[0][0], str(error)) from error
-            lines, text = [], None
+                raise DataError(f"{name} line {words[0][0]}: {error}. {form}") from error
     if not found:
         raise DataError(f"{name}: the file must hold a sentence; got none. A CoNLL-U file has one word a line")
     return found
 
 
-def _sentence(lines: Sequence[Sequence[str]], text: str | None) -> Parse:
-    plain = [fields for fields in lines if fields[0].isdecimal()]
-    if [int(fields[0]) for fields in plain] != list(range(1, len(plain) + 1)):
+def _sentence(lines: Sequence[Sequence[str]], text: str | None = None) -> Parse:
+    words = [fields for fields in lines if fields[0].isdecimal()]
+    if not words or [int(fields[0]) for fields in words] != list(range(1, len(words) + 1)):
         raise ValueError("words must be numbered 1, 2, 3 and so on")
-    spans, covered, ends = list[tuple[int, int]](), 0, {}
-    made = ""
+    written, covered = list[tuple[int, Sequence[str]]](), 0  # what stands in the text, each with its number of words
     for fields in lines:
         first, _, last = fields[0].partition("-")
-        if "." in fields[0] or (not last and int(first) <= covered):
+        end = int(last or first) if "." not in first else covered  # an empty node has no word
+        if not last and end <= covered:
             continue
-        covered = int(last or first)
-        if not int(first) <= covered <= len(plain):
+        if not int(first) == covered + 1 <= end <= len(words):
             raise ValueError("a token of several words must have these words after it")
-        ends[int(first)] = (covered, fields[1])
-        made += fields[1] + ("" if "SpaceAfter=No" in fields[9] else " ")
-    text, at = made.rstrip() if text is None else text, 0
-    for begin, (end, form) in ends.items():
-        spans += [_next(text, at, [form])] * (end - begin + 1)
-        at = spans[-1][1]
-    arcs = []
-    for fields in plain:
-        if not fields[6].isdecimal() or int(fields[6]) > len(plain):
+        written.append((end - covered, fields))
+        covered = end
+    made = "".join(f"{fields[1]}{'' if 'SpaceAfter=No' in fields[9] else ' '}" for _, fields in written)
+    text = made.rstrip() if text is None else text
+    spans = _placed(text, [fields[1:2] for _, fields in written])
+    places = [span for span, (n_words, _) in zip(spans, written, strict=True) for _ in range(n_words)]
+    for fields in words:
+        if not fields[6].isdecimal() or int(fields[6]) > len(words):
             raise ValueError(f"the head of a word must be another word or 0; got {brief(fields[6])}")
-        if fields[6] != "0":
-            arcs.append((int(fields[0]) - 1, int(fields[6]) - 1, relation_of(fields[7])))
-    return Parse(text, tuple(spans), tuple(arcs))
+    arcs = ((i, int(of[6]) - 1, relation_of(of[7])) for i, of in enumerate(words) if int(of[6]))
+    return Parse(text, tuple(places), tuple(arcs))
 
 
 def relation_of(label: str) -> str:
     """A relation without its subtype, as Universal Dependencies 2 calls it: `nsubj` of `nsubj:pass`."""
     plain = label.partition(":")[0]
-    return _SAME.get(plain, plain)
+    return TREEBANK["renamed"].get(plain, plain)
 
 
 def aligned(parse: Parse, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> Sentence | None:
@@ -252,28 +221,32 @@ def aligned(parse: Parse, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
         ids: Tokens, special ones included.
         offsets: Where each begins and ends in the text; special ones are empty.
     """
-    words, of = list[dict[int, None]](), list[int]()
-    for first, last in parse.words:
-        tokens = dict.fromkeys(i for i, (begin, end) in enumerate(offsets) if max(begin, first) < min(end, last))
-        if not tokens:
-            return None
-        if words and words[-1].keys() & tokens.keys():
-            words[-1] |= tokens
-        else:
-            words.append(tokens)
-        of.append(len(words) - 1)
+    spans, places = np.asarray(parse.words), np.asarray(offsets).reshape(-1, 2)
+    within = np.maximum.outer(spans[:, 0], places[:, 0]) < np.minimum.outer(spans[:, 1], places[:, 1])
+    if not within.any(axis=1).all():
+        return None
+    of = np.cumsum([0, *~(within[1:] & within[:-1]).any(axis=1)]).tolist()  # word of the parse -> word of the model
+    words = [tuple(np.flatnonzero(within[np.equal(of, word)].any(axis=0)).tolist()) for word in range(of[-1] + 1)]
     arcs = ((of[dependent], of[head], relation) for dependent, head, relation in parse.arcs)
-    return Sentence(tuple(ids), tuple(map(tuple, words)), tuple(arc for arc in arcs if arc[0] != arc[1]))
+    return Sentence(tuple(ids), tuple(words), tuple(arc for arc in arcs if arc[0] != arc[1]))
 
 
-def by_spacy(nlp: Any, texts: Sequence[str]) -> Iterator[Parse]:
-    """Texts as a pipeline of spaCy parses them, one sentence or more each."""
-    for text, document in zip(texts, nlp.pipe(texts), strict=True):
-        spans = tuple((token.idx, token.idx + len(token.text)) for token in document if not token.is_space)
-        places = {token.i: place for place, token in enumerate(t for t in document if not t.is_space)}
-        arcs = [
-            (places[token.i], places[token.head.i], relation_of(token.dep_))
-            for token in document
-            if token.i in places and token.head.i in places and token.head.i != token.i
-        ]
-        yield Parse(text, spans, tuple(arcs))
+def by_spacy(model: str, texts: Sequence[str]) -> Iterator[Parse]:
+    """Texts as a model of spaCy parses them, one sentence or more each.
+
+    Raises:
+        OptionError: If spaCy or the model is not installed.
+    """
+    try:
+        import spacy
+
+        parser = spacy.load(model)
+    except (ImportError, OSError, ValueError) as error:
+        must = f"--spacy must name a model that is installed with spaCy (extra 'spacy'); got {model}"
+        raise OptionError(f"{must}: {first_line(error)}. Or give parses by --conllu") from error
+    for text, document in zip(texts, parser.pipe(texts), strict=True):
+        words = {token.i: token for token in document if not token.is_space}
+        spans = tuple((token.idx, token.idx + len(token.text)) for token in words.values())
+        places = {i: place for place, i in enumerate(words)}
+        heads = [(places[i], places.get(token.head.i), relation_of(token.dep_)) for i, token in words.items()]
+        yield Parse(text, spans, tuple((i, head, label) for i, head, label in heads if head not in (None, i)))

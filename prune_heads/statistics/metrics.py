@@ -124,8 +124,8 @@ def _perplexity(predictions: Array, references: Array, weights: Array) -> Array:
     with np.errstate(over="ignore"):
         values = np.exp(-nats)
     if len(values) == 1 and not np.isfinite(values).all():
-        must = f"perplexity must be finite; got a log-likelihood of {nats[0]:.4g} nats a token"
-        raise NotFiniteError(f"{must}. Try --dtype float32, and check that the tokenizer is the model's own")
+        got = f"{nats[0]:.4g} nats a token. Try --dtype float32, and check that the tokenizer is the model's own"
+        raise NotFiniteError(f"perplexity must be finite; got a log-likelihood of {got}")
     return values
 
 

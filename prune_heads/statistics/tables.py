@@ -137,7 +137,7 @@ def correlate_pairs(first: ArrayLike, second: ArrayLike, ends: ArrayLike) -> dic
     Args:
         first: `(n_pairs,)`.
         second: `(n_pairs,)`.
-        ends: `(n_pairs, 2)`: the two of each pair, by number.
+        ends: `(n_pairs, 2)`: the two of each pair, by number or name.
 
     Returns:
         `{"n_pairs", "value", "low", "high"}`; None where it is undefined, as of fewer than four pairs.

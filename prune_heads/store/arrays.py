@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from prune_heads.files import canonical, digest
-from prune_heads.reading import value_of
+from prune_heads.files import canonical, digest, value_of
 from prune_heads.store.objects import DamagedError, Objects
 
 SUFFIX = ".safetensors"
@@ -39,8 +38,7 @@ Manifests are removed last: a journal says what it is until it is gone, whenever
 def to_bytes(values: NDArray[np.float32], about: Mapping[str, Any]) -> bytes:
     """An array of any shape and what it is (JSON); the same input gives the same bytes.
 
-    Raises:
-        ValueError: If the array is not of float32: a silent conversion could change predictions.
+    A `ValueError` if it is not of float32: a silent conversion could change predictions.
     """
     if values.dtype != np.float32:
         raise ValueError(f"values must be float32; got {values.dtype}")
@@ -51,11 +49,7 @@ def to_bytes(values: NDArray[np.float32], about: Mapping[str, Any]) -> bytes:
 
 
 def from_bytes(content: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
-    """The description and the array, checked bit by bit.
-
-    Raises:
-        DamagedError: If a bit of either is not what was written.
-    """
+    """The description and the array; a `DamagedError` if a bit of either is not what was written."""
     about, _, checksum = header_of(lambda n: content[:n], len(content))
     try:
         values: NDArray[np.float32] = load(content)[_ARRAY]
@@ -69,12 +63,8 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
 def header_of(read: Callable[[int], bytes], n_bytes: int) -> tuple[dict[str, Any], tuple[int, ...], str]:
     """The description of an array, its shape and its checksum; of the values, only the length is checked.
 
-    Args:
-        read: Gives so many of its first bytes; asked for those to the end of the header, mostly at once.
-        n_bytes: How many it has in all.
-
-    Raises:
-        DamagedError: If the header cannot be read or the array has another length than it says.
+    `read` gives so many of its first bytes, of `n_bytes` in all; mostly once, for those to the end of the header.
+    A `DamagedError` if the header cannot be read, or the array has another length than it says.
     """
     start = read(min(_HEADER_BYTES, n_bytes)) if n_bytes else b""  # an object store gives no part of nothing
     end = _LENGTH_BYTES + int.from_bytes(start[:_LENGTH_BYTES], "little")
@@ -106,21 +96,16 @@ def _checksum(about: Mapping[str, Any], values: NDArray[np.float32]) -> str:
 
 @dataclass(frozen=True)
 class Journal:
-    """The steps of one job, by number. Several processes may work on the same job."""
+    """The steps of one job, by number, with what earlier processes left. Several may work on the same job.
+
+    It is written when it is made. A `StoreError` if it cannot be written, then or later.
+    """
 
     objects: Objects  # of the store
     job: Mapping[str, Any]  # what the job is (JSON): model, data, masks, batches, everything that its arrays depend on
 
-    @classmethod
-    def open(cls, objects: Objects, job: Mapping[str, Any]) -> "Journal":
-        """The journal of this job in a store, with what earlier processes left in it.
-
-        Raises:
-            StoreError: If it cannot be written.
-        """
-        journal = cls(objects, job)
-        journal._write_manifest()
-        return journal
+    def __post_init__(self) -> None:
+        self._write_manifest()
 
     def read(self, step: int) -> NDArray[np.float32] | None:
         """The array of a step (from 0); None if it is not there or damaged: it is then done again."""
@@ -131,20 +116,12 @@ class Journal:
         return values if about == {"job": self.name, "step": step} else None
 
     def write(self, step: int, values: NDArray[np.float32]) -> None:
-        """Record the array of a step; the manifest is written again if another process removed it.
-
-        Raises:
-            StoreError: If it cannot be written.
-        """
+        """Record the array of a step; the manifest is written again if another process removed it."""
         self.objects.write(self._step(step), to_bytes(values, {"job": self.name, "step": step}))
         self._write_manifest()
 
     def close(self) -> None:
-        """The job is done: remove what was recorded. Another process of the same job may do so at the same time.
-
-        Raises:
-            StoreError: If we may not.
-        """
+        """The job is done: remove what was recorded. Another process of the same job may do so at the same time."""
         clear_journals(self.objects, self.name)
 
     @cached_property

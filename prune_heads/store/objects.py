@@ -24,7 +24,10 @@ class DamagedError(ValueError):
 
 
 class Objects:
-    """A place where objects are kept. An absent place is an empty one. This one keeps nothing, and finds nothing."""
+    """A place where objects are kept. An absent place is an empty one. This one keeps nothing, and finds nothing.
+
+    Where the place cannot be read, written or made, whoever asks it for something gets a `StoreError`.
+    """
 
     cure = ""
 
@@ -38,42 +41,25 @@ class Objects:
         Raises:
             FileNotFoundError: If there is none.
             DamagedError: If this one cannot be read.
-            StoreError: If nothing there can be read.
         """
         raise FileNotFoundError(name)
 
     def write(self, name: str, content: bytes) -> None:
-        """Put an object where it belongs, in the place of an older one if there is one.
-
-        Raises:
-            StoreError: If it cannot be written; nothing half-written stays.
-        """
+        """Put an object where it belongs, in the place of an older one if there is one; nothing half-written stays."""
 
     def find(self, pattern: str) -> dict[str, int]:
         """The objects whose names match, sorted, with their bytes.
 
-        Args:
-            pattern: A regular expression for each part of a name, with slashes between them.
-
-        Raises:
-            StoreError: If nothing there can be read.
+        A pattern has a regular expression for each part of a name, with slashes between them.
         """
         return {}
 
     def remove(self, pattern: str) -> tuple[int, int]:
-        """Remove the objects whose names match; gives their number and bytes. Others may do so at the same time.
-
-        Raises:
-            StoreError: If we may not.
-        """
+        """Remove the objects whose names match; gives their number and bytes. Others may do so at the same time."""
         return 0, 0
 
     def check_writable(self) -> None:
-        """Put an object and remove it, before long work.
-
-        Raises:
-            StoreError: If nothing can be written there, or the place cannot be made where it is not there yet.
-        """
+        """Put an object and remove it, before long work; also where the place must be made for it first."""
         self.write(_PROBE, b"\0" * 65536)
         self.remove(re.escape(_PROBE))
 
@@ -147,11 +133,9 @@ class Folder(Objects):
     def _matching(self, folder: Path, parts: Sequence[str]) -> Iterator[tuple[Path, int | None]]:
         """The files that match below a folder, by name, with their bytes; and the folders, each after what is in it."""
         first, *rest = parts
-        paths = [folder / first]
-        if re.escape(first) != first:
-            paths = []
-            with suppress(FileNotFoundError), self._telling("a folder that can be read", FileNotFoundError):
-                paths = sorted(folder.iterdir())
+        paths: list[Path] = []
+        with suppress(FileNotFoundError), self._telling("a folder that can be read", FileNotFoundError):
+            paths = sorted(folder.iterdir())
         for path in [path for path in paths if re.fullmatch(first, path.name)]:
             if path.is_dir():
                 yield from self._matching(path, rest) if rest else ()
@@ -217,8 +201,7 @@ def is_url(place: str) -> bool:
 def objects_at(place: Path | str | None) -> Objects:
     """What is kept at a path or a URL; not looked at yet. None: nothing is.
 
-    Raises:
-        StoreError: If the URL is of no known kind, its package is not installed, or it cannot be set up.
+    A `StoreError` if the URL is of no known kind, its package is not installed, or it cannot be set up.
     """
     if place is None:
         return Objects()

@@ -1,4 +1,4 @@
-"""Mask each head, or all others of its layer, and measure: the paper's tables 1, 2, 3, 5 and 6, and its figure 2."""
+"""Mask heads and measure: some, or each, or all others of its layer (the paper's tables 1, 2, 3, 5, 6 and figure 2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import HeadDescriptorError, OptionError
 from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.base import Kept, Objective
-from prune_heads.options import Ablation, Setup
+from prune_heads.options import Ablation, Masked, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
@@ -23,17 +23,19 @@ from prune_heads.statistics.differences import (
     GROUPED,
     N_RESAMPLES,
     PairedTest,
+    compare_paired,
     exact_p,
-    metric_interval,
     test_of,
 )
 from prune_heads.statistics.joint import Differences, joint, mean_differences, metric_differences
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
-from prune_heads.studies.changed import changed_by_heads
+from prune_heads.studies.changed import changed
+from prune_heads.studies.pruning import note_without_heads, read_heads
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.studies.spreading import Spread
 from prune_heads.studies.together import Flips, together
+from prune_heads.surgery import removed_heads
 
 ALPHA = 0.01  # the paper's level of significance
 BESIDE = ("task", "model", "tables", "correlations", "flips")  # what `--json` prints beside the first split's table
@@ -44,12 +46,15 @@ class Measured:
     """What a model answers on a split under masks; what is asked for twice is computed once."""
 
     def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int, **how: Any) -> None:
-        """Under masks that hold the heads that are gone; `seed` is of the bootstrap, `how` as for `predict_masks`."""
+        """Under masks that hold the heads that are gone; a base metric below chance is noted.
+
+        `seed` is of the bootstrap, `how` as for `predict_masks`.
+        """
         self.predictions, self.kept = predictions, predict_masks(predictions, masks, **how)
+        if predictions.gone in self.kept:
+            predictions.warn_if_below_chance(self.kept[predictions.gone])
         self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))  # the headline metric
-        self.interval = cache(
-            lambda mask: metric_interval(predictions.measure, self.answers(mask), predictions.references, seed=seed)
-        )
+        self.interval = cache(lambda mask: predictions.interval(self.answers(mask), seed))
         """Its 95% interval, by the bootstrap."""
 
     def answers(self, mask: HeadMask) -> NDArray[Any]:
@@ -61,6 +66,55 @@ class Measured:
         of, references = self.predictions.objective.log_likelihood, self.predictions.references
         found = [each for mask in masks if (each := of(self.kept[mask], references)) is not None]
         return np.stack(found, axis=1) if found else None
+
+
+def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[str, Any]:
+    """The JSON contract of `prune-heads evaluate`; logits that the store has are not computed again.
+
+    The intervals are those of 95% by the bootstrap, whose seed is `seed`.
+
+    Raises:
+        MaskNotAppliedError: If gates do not change the logits.
+        NotFiniteError: If a logit is NaN or infinite.
+        PruneHeadsError: If the store cannot be written.
+    """
+    subject, split, reporter = predictions.subject, predictions.split, predictions.reporter
+    subject.prove_gates(predictions.batches)
+    note_without_heads(predictions, mask)
+    with reporter.stage("evaluating", predictions.batches.n_examples) as progress:
+        logits = predictions.of(mask, progress)
+    if not mask:
+        predictions.warn_if_below_chance(logits)
+    about = {"task": subject.task.spec.name, "split": split.name, "n_examples": len(split)}
+    about |= {"metrics": predictions.metrics(logits), "intervals": predictions.intervals(logits, seed)}
+    return {**about, "heads_pruned": mask.descriptors(), "n_heads": mask.n_total}
+
+
+def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: int = 0) -> dict[str, Any]:
+    """Each metric under two masks: what the second does beside the first, with its interval and a paired test.
+
+    Raises: as `evaluate`.
+    """
+    found = predict_masks(predictions, [first, second])
+    kept = {name: found[mask | predictions.gone] for name, mask in (("first", first), ("second", second))}
+    task, split = predictions.subject.task.spec.name, predictions.split
+    about = {"task": task, "split": split.name, "n_examples": len(split)}
+    about |= {"first": first.descriptors(), "second": second.descriptors()}
+    return {**about, "rows": list(predictions.compared(kept, compare_paired, seed))}
+
+
+def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
+    """The task's metrics with heads masked."""
+    study = Study("evaluate", reporter)
+    lab = Lab(setup, reporter)
+    subject = lab.subject
+    mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
+    predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])
+    split = predictions.split
+    study.begin(setup, {"heads": mask.descriptors(), "split": split.name}, **identify(subject, [split]))
+    report = evaluate(predictions, mask)
+    study.lap("evaluate")
+    return Found(study.record(subject.device, **report), report, mask)
 
 
 # long: one study from its options to its record, a stage a paragraph
@@ -92,11 +146,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     if spread is not None:
         wanted = [(each, (each.gone, *masks_of(each, options).values())) for each in asked]
         spread.answers(wanted, memory=options.memory, compiled=options.compiled)
-    found = {}
-    for each in asked:
-        found[each] = ablated(each, options)
-        if each in every:
-            each.warn_if_below_chance(found[each].kept[each.gone])
+    found = {each: ablated(each, options) for each in asked}
     study.lap("ablate")
     tables = [table(options, found[each], found[choosing] if choosing else None) for each in every]
     correlations = [
@@ -112,28 +162,41 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     about: dict[str, Any] = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name}
     about |= {"labels": spec.labels and list(spec.labels), "costs": costs, "tables": tables}
     record = study.record(subject.device, **about, correlations=correlations, flips=flipped)
-    changed = None
+    examples = None
     if options.kind == "without-one":
-        changed = partial(changed_by_heads, [(each, found[each].kept, masks_of(each, options)) for each in every])
-    return Found(record, {**tables[0], **{name: record[name] for name in BESIDE}}, examples=changed)
+        without = {
+            each: {head: found[each].kept[mask] for head, mask in masks_of(each, options).items()} for each in every
+        }
+        examples = partial(changed, [(each, found[each].kept[each.gone], without[each]) for each in every])
+    return Found(record, {**tables[0], **{name: record[name] for name in BESIDE}}, examples=examples)
+
+
+def among(blocks: Sequence[str] | None, gone: HeadMask) -> HeadMask:
+    """The heads of the blocks of these names, or of all; of a model that has lost some, these too.
+
+    Raises:
+        HeadDescriptorError: If a block is not there, or no head is left in them.
+    """
+    places = named_blocks(blocks, gone.n_heads)
+    found = HeadMask(gone.n_heads, frozenset(head for head in HeadMask.all(gone.n_heads) if head[0] in places))
+    if found <= gone:
+        whose = "the model" if blocks is None else f"--blocks {','.join(blocks)}"
+        cure = "Name others with --blocks, or take a checkpoint that has heads"
+        raise HeadDescriptorError(f"{whose} must have heads left; all were removed before. {cure}")
+    return found
 
 
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
     """The mask that asks about each head, beside that of no head.
 
     Raises:
-        HeadDescriptorError: If a block is not there, or no head is left in them.
+        HeadDescriptorError: See `among`.
         OptionError: If the kind is not of single heads.
     """
     if options.kind not in KINDS:
         raise OptionError(f"an ablation of single heads must be of one of {', '.join(KINDS)}; got {options.kind}")
-    gone = predictions.gone
-    if masks := ablations(options.kind, gone, named_blocks(options.blocks, gone.n_heads)):
-        return masks
-    raise HeadDescriptorError(
-        "the layers asked for must have heads left to mask; all of theirs were removed before. Name others with "
-        "--blocks, or take a checkpoint that has heads"
-    )
+    asked = among(options.blocks, predictions.gone)
+    return {head: mask for head, mask in ablations(options.kind, predictions.gone).items() if head in asked}
 
 
 def ablated(predictions: Predictions, options: Ablation) -> Measured:
@@ -161,70 +224,62 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         found: What is measured under them.
         chosen: The same ablations on other examples, by which each layer's best head is picked.
     """
-    predictions = found.predictions
-    masks, references, groups = masks_of(predictions, options), predictions.references, predictions.groups
-    base, measure = found.answers(predictions.gone), predictions.measure
+    predictions, gone = found.predictions, found.predictions.gone
+    masks, base, groups = masks_of(predictions, options), found.answers(gone), predictions.groups
+    measure, references = predictions.measure, predictions.references
     answers = [found.answers(mask) for mask in masks.values()]
     how = {"seed": options.seed, "n_resamples": n_resamples(len(masks))}
 
     def cells(numbers: Sequence[Any]) -> list[list[Any]]:
         """One row a block; None for a head that is not there or was not asked about."""
-        return predictions.gone.n_heads.rows(dict(zip(masks, numbers, strict=True)))
+        return gone.n_heads.rows(dict(zip(masks, numbers, strict=True)))
 
-    def tested(differences: Differences, name: str, exact: Sequence[float | None], flips: Flips | None) -> Any:
-        """For each head the difference, its interval and its p-values, by which test; and what is said of all."""
+    def told(differences: Differences, test: str, exact: Sequence[float | None], flips: Flips | None) -> Any:
+        """The test of each head, and for records its difference, interval and p-values, and what is said of all."""
         drawn = joint(differences, **how)
-        tests = drawn.tests(name, exact)
-        p_values = [test.p_value for test in tests]
+        tests = drawn.tests(test, exact)
+        p_values = [each.p_value for each in tests]
+        columns = {"delta": cells([each.value for each in tests])}
+        columns |= {name: cells([getattr(each, name) for each in tests]) for name in ("low", "high", "p_value")}
         adjusted = {"holm": cells(holm(p_values).tolist()), "bh": cells(benjamini_hochberg(p_values).tolist())}
         all_of_them = together(differences, drawn, cells, options.seed, flips)
-        return tests, {
-            "delta": cells([test.value for test in tests]),
-            **{name: cells([getattr(test, name) for test in tests]) for name in ("low", "high", "p_value")},
-            "p_adjusted": adjusted,
-            "test": name,
-            "together": all_of_them,
-        }
+        return tests, {**columns, "p_adjusted": adjusted, "test": test, "together": all_of_them}
 
-    flips = None if (changed := flips_of(predictions, base, answers)) is None else list(zip(*changed, strict=True))
+    flips = flips_of(predictions, base, answers)
     exact = [exact_p(measure, base, each, references, groups) for each in answers]
     differences = metric_differences(measure, base, answers, references, groups)
-    tests, columns = tested(differences, test_of(measure, groups), exact, flips if measure.is_share else None)
+    tests, columns = told(differences, test_of(measure, groups), exact, flips if measure.is_share else None)
     likelihood = None
-    if (likelihoods := found.likelihoods([predictions.gone, *masks.values()])) is not None:
-        of_each = mean_differences((likelihoods[:, 1:] - likelihoods[:, :1]).astype(np.float64), groups)
-        name = BOOTSTRAP if groups is None else GROUPED
-        likelihood = {"base": float(likelihoods[:, 0].mean()), **tested(of_each, name, [None] * len(masks), None)[1]}
-    return {
-        "split": predictions.split.name,
-        "kind": options.kind,
-        "metric": measure.name,
-        "base": found.value(predictions.gone),
-        "base_interval": list(found.interval(predictions.gone)),
-        "n_examples": len(references),
-        "numbering": NUMBERING,
-        "blocks": [block.describe() for block in predictions.subject.blocks],
-        "value": cells([found.value(mask) for mask in masks.values()]),
-        **columns,
-        "changed": None if changed is None else dict(zip(("to_right", "to_wrong"), map(cells, changed), strict=True)),
-        "alpha": ALPHA,
-        "best": None if chosen is None else _best(options, dict(zip(masks, tests, strict=True)), chosen),
-        "likelihood": likelihood,
-    }
+    if (likelihoods := found.likelihoods([gone, *masks.values()])) is not None:
+        changes = (likelihoods[:, 1:] - likelihoods[:, :1]).astype(np.float64)
+        test = BOOTSTRAP if groups is None else GROUPED
+        of_each = told(mean_differences(changes, groups), test, [None] * len(masks), None)[1]
+        likelihood = {"base": float(likelihoods[:, 0].mean()), **of_each}
+    about: dict[str, Any] = {"split": predictions.split.name, "kind": options.kind, "metric": measure.name}
+    about |= {"base": found.value(gone), "base_interval": list(found.interval(gone))}
+    about |= {"n_examples": len(references), "numbering": NUMBERING}
+    about["blocks"] = [block.describe() for block in predictions.subject.blocks]
+    about["value"] = cells([found.value(mask) for mask in masks.values()])
+    if flips is not None:
+        about["changed"] = {
+            name: cells(n) for name, n in zip(("to_right", "to_wrong"), zip(*flips, strict=True), strict=True)
+        }
+    best = None if chosen is None else _best(options, dict(zip(masks, tests, strict=True)), chosen)
+    return {**about, **columns, "alpha": ALPHA, "best": best, "likelihood": likelihood}
 
 
-def flips_of(
-    predictions: Predictions, base: NDArray[Any], answers: Sequence[NDArray[Any]]
-) -> tuple[list[int], list[int]] | None:
-    """How many answers become right under each mask, and how many wrong; None where an answer is not right or wrong."""
+def flips_of(predictions: Predictions, base: NDArray[Any], answers: Sequence[NDArray[Any]]) -> Flips | None:
+    """How many answers each mask makes right, and how many wrong; None where an answer is not right or wrong."""
     references = predictions.references
     if not predictions.objective.chooses or base.shape != references.shape:
         return None
-    right = base == references
-    after = [each == references for each in answers]
-    if right.ndim > 1:
-        right, after = right.all(axis=1), [each.all(axis=1) for each in after]
-    return [int((each & ~right).sum()) for each in after], [int((right & ~each).sum()) for each in after]
+
+    def right(given: NDArray[Any]) -> NDArray[np.bool_]:
+        same = given == references
+        return same if same.ndim == 1 else same.all(axis=1)
+
+    was, now = right(base), [right(each) for each in answers]
+    return [(int((each & ~was).sum()), int((was & ~each).sum())) for each in now]
 
 
 def n_resamples(n_tests: int) -> int:
@@ -241,19 +296,13 @@ def _best(options: Ablation, tests: Mapping[Head, PairedTest], chosen: Measured)
         heads = list(group)
         pick = max(heads, key=there.__getitem__)  # the first of equals
         flattering = max(heads, key=lambda head: tests[head].value)
-        rows.append(
-            {
-                "layer": int(names[block]) if names[block].isdecimal() else names[block],
-                "head": pick[1] + 1,
-                "chosen_on": predictions.split.name,
-                "chosen_examples": len(predictions.references),
-                "chosen_value": base + there[pick],
-                "chosen_base": base,
-                "delta": tests[pick].value,
-                **{name: getattr(tests[pick], name) for name in ("low", "high", "p_value")},
-                "best_here": {"head": flattering[1] + 1, "delta": tests[flattering].value},
-            }
-        )
+        layer = int(names[block]) if names[block].isdecimal() else names[block]
+        chosen_on = {"chosen_on": predictions.split.name, "chosen_examples": len(predictions.references)}
+        chosen_on |= {"chosen_value": base + there[pick], "chosen_base": base}
+        tested = {name: getattr(tests[pick], name) for name in ("low", "high", "p_value")}
+        best_here = {"head": flattering[1] + 1, "delta": tests[flattering].value}
+        about = {"layer": layer, "head": pick[1] + 1, **chosen_on, "delta": tests[pick].value}
+        rows.append({**about, **tested, "best_here": best_here})
     p_values = [row["p_value"] for row in rows]
     adjusted = zip(holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
     return [{**row, "p_holm": by_holm, "p_bh": by_bh} for row, (by_holm, by_bh) in zip(rows, adjusted, strict=True)]
@@ -266,14 +315,9 @@ def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Repo
     lab = Lab(exact, reporter)
     sample = lab.of(lab.subject.task.load(split, n))
     wanted = predict_masks(sample, list(found.kept), memory=options.memory)
-    return {
-        "dtype": setup.dtype,
-        "split": split,
-        "n_examples": n,
-        "n_masks": len(wanted),
-        "n_predictions": n * len(wanted),
-        "n_flipped": sum(n_flipped(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items()),
-    }
+    flipped = sum(n_flipped(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items())
+    about = {"dtype": setup.dtype, "split": split, "n_examples": n}
+    return {**about, "n_masks": len(wanted), "n_predictions": n * len(wanted), "n_flipped": flipped}
 
 
 def n_flipped(objective: Objective, first: Kept, second: Kept) -> int:

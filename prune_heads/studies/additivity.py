@@ -14,23 +14,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_heads.ablation import ablations
-from prune_heads.errors import UnfitError
+from prune_heads.errors import OptionError, UnfitError
 from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.importance import CRITERIA
-from prune_heads.options import Ablation, RandomMasks, Scoring, Setup
+from prune_heads.options import Ablation, Cluster, Pairs, RandomMasks, Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.selection import count_for_fraction
 from prune_heads.statistics.tables import correlate
-from prune_heads.studies.ablating import Measured
+from prune_heads.studies.ablating import Measured, ablate
+from prune_heads.studies.pairs import ablate_pairs
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify, identify_split
-from prune_heads.studies.spreading import Spread
+from prune_heads.studies.spreading import Spread, spread_over
 
 SINGLE = "single effects"
 N_MASKS, FRACTIONS = 300, (0.1, 0.3, 0.5)
 _SCORED = tuple(name for name, row in CRITERIA.items() if row.looks_at != "answers" and not row.draws)
+
+
+def ablate_heads(
+    setup: Setup, cluster: Cluster, options: Ablation, which: Pairs, random: RandomMasks, reporter: Reporter
+) -> Found:
+    """See `ablate`, `ablate_pairs` and `ablate_random`, here or on a cluster.
+
+    Raises:
+        OptionError: If pairs or random masks are described and not asked for.
+        PruneHeadsError: As they do.
+    """
+    if options.kind != "pairs" and (which.heads or which.nearest):
+        raise OptionError("--heads and --nearest belong to --kind pairs")
+    if options.kind != "random" and (random.masks or random.fraction):
+        raise OptionError("--masks and --fraction belong to --kind random")
+    with spread_over(setup, cluster, reporter) as spread:
+        if options.kind == "pairs":
+            return ablate_pairs(setup, options, which, reporter, spread=spread)
+        if options.kind == "random":
+            return ablate_random(setup, options, random, reporter, spread=spread)
+        return ablate(setup, options, reporter, spread=spread)
 
 
 def ablate_random(

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prune_heads.checkpoints import Checkpoint
+from prune_heads.attention.records import token_name
 from prune_heads.checkpoints.head import translate
 from prune_heads.errors import DataError, TaskError
 from prune_heads.evaluation import Subject, predict, unseen
@@ -16,6 +18,7 @@ from prune_heads.gating import evaluating, logits_of
 from prune_heads.objectives import TASKS, TaskSpec, texts
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import IGNORED, Batches, Ragged
+from prune_heads.objectives.images import ENDINGS
 from prune_heads.objectives.likelihood import Seq2Seq
 from prune_heads.objectives.rows import Split, Table
 from prune_heads.options import Look
@@ -48,12 +51,6 @@ class Asked:
         found = self.batches.objective.log_likelihood(kept, self.batches.references)
         return float(kept[0, 0] if found is None else found[0])
 
-    def tokens(self, of: str = "input_ids") -> list[str]:
-        """The tokens of an input as people read them; none of an image."""
-        field = self.batches.inputs.get(of)
-        name = _token_name(self.subject.classifier.tokenizer)
-        return [name(token) for token in field.row(0).tolist()] if isinstance(field, Ragged) else []
-
 
 def ask(options: Look, reporter: Reporter) -> Asked:
     """Load the model, and ask it about the text.
@@ -68,21 +65,17 @@ def ask(options: Look, reporter: Reporter) -> Asked:
     kind = None if not name else TASKS[name].kind if task is None else task.spec.kind
     checkpoint = load_model(options, reporter, kind)
     limit_threads(checkpoint)
-    if task is None:
-        task = _task_of(checkpoint, kind or kind_of_head(checkpoint), name, options.pair is not None)
+    if task is None:  # what the model's head gives, about one text or two; its outputs name the labels
+        kind, n_texts = kind or kind_of_head(checkpoint), 1 if options.pair is None else 2
+        row, labels = of_head(checkpoint, kind)
+        columns = row.load().inputs[: n_texts if n_texts in row.n_columns else row.n_columns[0]]
+        spec = TaskSpec(name or NAME, columns, next(iter(row.metrics)), labels, kind=kind)
+        task = Task(spec, lambda split, n: Table(NAME), ())
     how: dict[str, Any] = {"max_length": options.max_length, "device": resolve_device(options.device)}
     subject = Subject.of(checkpoint, task, label_order=options.label_order, **how)
     if subject.objective.note:
         reporter.note(subject.objective.note)
     return ask_about(subject, options.text, options.pair)
-
-
-def _task_of(checkpoint: Checkpoint, kind: str, name: str, is_pair: bool) -> Task:
-    """What the model's head is for, about one text or two; its outputs name the labels."""
-    row, labels = of_head(checkpoint, kind)
-    columns = row.load().inputs[: 2 if is_pair and 2 in row.n_columns else row.n_columns[0]]
-    spec = TaskSpec(name or NAME, columns, next(iter(row.metrics)), labels, kind=kind)
-    return Task(spec, lambda split, n: Table(NAME), ())
 
 
 def ask_about(subject: Subject, text: str, pair: str | None = None) -> Asked:
@@ -91,6 +84,9 @@ def ask_about(subject: Subject, text: str, pair: str | None = None) -> Asked:
     names, given = spec.text_columns, [text, *([] if pair is None else [pair])]
     if objective.name not in _ASKED:
         raise TaskError(f"the answer must be a class, a score or tokens for a text to be looked at; got {spec.kind}")
+    if objective.head.reads == "text" and len(text.split()) == 1 and Path(text).suffix.lower() in ENDINGS:
+        must = f"the text must be one, for {subject.classifier.name} reads texts; got the path of a picture"
+        raise DataError(f"{must}, {Path(text).name}. Name a model of images with --model")
     if len(given) > len(names):
         raise TaskError(f"--pair must be given for a task of two texts; {spec.name} has one ({names[0]})")
     writes = isinstance(objective, Seq2Seq)
@@ -125,16 +121,6 @@ def _written(subject: Subject, batches: Batches) -> str:
     if not text.strip():
         raise DataError("the model must write something for this text; it ends at once. Name a target with --pair")
     return text
-
-
-def _token_name(tokenizer: Any) -> Callable[[int], str]:
-    """A token as people read it; as the vocabulary has it where it is a space or a part of a character."""
-
-    def name(token: int) -> str:
-        shown = str(tokenizer.decode([token])).strip()
-        return shown if shown and "\ufffd" not in shown else tokenizer.convert_ids_to_tokens(token) or f"token {token}"
-
-    return name
 
 
 def _likeliest(chances: NDArray[Any], name: Callable[[int], str], **more: Any) -> list[Answer]:
@@ -183,7 +169,7 @@ def _tokens(subject: Subject, batches: Batches, columns: Mapping[str, Any]) -> A
         logits = logits_of(subject.model(**made.batch(ONE).to(subject.device).inputs))[0, places].float().cpu()
     for place, row in zip(places, logits.numpy(), strict=True):
         targets[place] = row.argmax()
-        answers += _likeliest(_softmax(row), _token_name(tokenizer), place=place + 1)
+        answers += _likeliest(_softmax(row), partial(token_name, tokenizer), place=place + 1)
     made = replace(made, targets=Ragged.of([targets], IGNORED))
     return Asked(subject, made, answers, " ".join(each["name"] for each in answers[::MOST_ANSWERS]))
 

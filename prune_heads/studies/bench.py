@@ -36,15 +36,8 @@ from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
 SIDES = ("original", "masked", "removed")
+Sides = Mapping[str, tuple[PreTrainedModel, HeadMask | None]]  # name -> model, and the heads that gates close in it
 _SHORTEST_SECONDS = 0.05  # what a side takes in a run, at least; a clock and a scheduler are a thousand times finer
-
-
-class Contest(NamedTuple):
-    """A model, and the same without the heads of a mask."""
-
-    original: PreTrainedModel
-    removed: PreTrainedModel
-    mask: HeadMask
 
 
 class Race(NamedTuple):
@@ -101,9 +94,8 @@ def bench(setup: Setup, choice: Choice, options: Bench, reporter: Reporter) -> F
     by = read_scores(options.scores, gone.n_heads) if options.scores else drawn
     mask = chosen(choice, gone, by, together)
     if not mask:
-        raise HeadDescriptorError(
-            "some heads must go, or there is nothing to compare; got none. Name them by --heads, or a larger --fraction"
-        )
+        must = "some heads must go, or there is nothing to compare; got none"
+        raise HeadDescriptorError(f"{must}. Name them by --heads, or a larger --fraction")
     sizes = options.sizes(len(split))
     settled = {"heads": mask.descriptors(), "batch_sizes": list(sizes)}
     study.begin(setup, choice, options, settled, **identify(subject, [split]))
@@ -117,15 +109,16 @@ def bench(setup: Setup, choice: Choice, options: Bench, reporter: Reporter) -> F
     if max(sizes) > len(split):
         most = f"the number of examples, {len(split)} of {split.name}"
         raise DataError(f"--batch-sizes must be at most {most}; got {max(sizes)}")
-    contest = Contest(original, subject.classifier.model, mask)
-    parameters = prune(contest.removed, mask, "remove", subject.classifier.probe_inputs())
-    if note := about_ceilings(contest):
+    removed = subject.classifier.model
+    parameters = prune(removed, mask, "remove", subject.classifier.probe_inputs())
+    if note := about_ceilings(original, mask):
         reporter.note(note)
+    sides = {"original": (original, None), "masked": (original, mask), "removed": (removed, None)}
     races = list(_races(subject, split, length, sizes))
     rows, total = [], len(SIDES) * options.runs * sum(race.n_examples for race in races)
     with reporter.stage("bench", total) as progress:
         for race in races:
-            rows.append(_run(contest, race, options.runs, progress))
+            rows.append({**_run(sides, race, options.runs, progress), "ceiling": ceiling(original, mask, race)})
             _note_above(rows[-1], reporter)
     study.lap("bench")
     about = {"task": subject.task.spec.name, "mode": "remove", **counted(mask), "parameters": parameters}
@@ -143,36 +136,31 @@ def _races(subject: Subject, split: Split, length: int, sizes: Sequence[int]) ->
         yield Race("real", size, [batches.batch(i).to(subject.device).inputs for i in index])
 
 
-def _run(contest: Contest, race: Race, n_runs: int, progress: Progress) -> dict[str, Any]:
-    """One row."""
-    warm = {name: [_seconds(contest, race, name, 1) for _ in range(2)] for name in SIDES}
+def _run(sides: Sides, race: Race, n_runs: int, progress: Progress) -> dict[str, Any]:
+    """One row, but for the ceiling."""
+    warm = {name: [_seconds(sides, race, name, 1) for _ in range(2)] for name in SIDES}
     n_passes = max(1, math.ceil(_SHORTEST_SECONDS / min(last for _, last in warm.values())))
     seconds: dict[str, list[float]] = {name: [] for name in SIDES}
     for run in range(n_runs):
         turn = run % len(SIDES)
         for name in (*SIDES[turn:], *SIDES[:turn]):
-            seconds[name].append(_seconds(contest, race, name, n_passes))
+            seconds[name].append(_seconds(sides, race, name, n_passes))
             progress(race.n_examples)
     ratios = {name: [a / b for a, b in zip(seconds["original"], seconds[name], strict=True)] for name in SIDES[1:]}
     speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in SIDES}
     per_second = {name: {"mean": fmean(each), "deviation": stdev(each), "each": each} for name, each in speeds.items()}
-    return {
-        **{name: getattr(race, name) for name in ("lengths", "batch_size", "n_examples")},
-        "n_tokens": fmean(race.n_tokens),
-        "n_passes": n_passes,
-        "examples_per_second": per_second,
-        "ratio": {name: {"median": median(each), "each": each} for name, each in ratios.items()},
-        "ceiling": ceiling(contest, race),
-    }
+    about: dict[str, Any] = {name: getattr(race, name) for name in ("lengths", "batch_size", "n_examples")}
+    about |= {"n_tokens": fmean(race.n_tokens), "n_passes": n_passes, "examples_per_second": per_second}
+    return {**about, "ratio": {name: {"median": median(each), "each": each} for name, each in ratios.items()}}
 
 
 @torch.inference_mode()
-def _seconds(contest: Contest, race: Race, name: str, n_passes: int) -> float:
+def _seconds(sides: Sides, race: Race, name: str, n_passes: int) -> float:
     """What a side takes for so many passes over the batches of a race."""
-    original, removed, mask = contest
-    model, device = removed if name == "removed" else original, race.inputs[0]["input_ids"].device
-    synchronize = torch.get_device_module(device).synchronize  # an accelerator computes while Python goes on
-    with gated(model, gates_of(model, mask)) if name == "masked" else nullcontext():
+    model, mask = sides[name]
+    # An accelerator computes while Python goes on.
+    synchronize = torch.get_device_module(race.inputs[0]["input_ids"].device).synchronize
+    with gated(model, gates_of(model, mask)) if mask else nullcontext():
         synchronize()
         start = time.perf_counter()
         for _ in range(n_passes):
@@ -182,13 +170,13 @@ def _seconds(contest: Contest, race: Race, name: str, n_passes: int) -> float:
         return time.perf_counter() - start
 
 
-def ceiling(contest: Contest, race: Race) -> float | None:
+def ceiling(original: PreTrainedModel, mask: HeadMask, race: Race) -> float | None:
     """Multiply-adds of the original over those of the removed model, all batches together; None where not known."""
-    if head.objective_of(contest.original.config, type(contest.original).__name__) is not None:
+    if head.objective_of(original.config, type(original).__name__) is not None:
         return None
     before = after = 0
     for n_tokens, n_batches in Counter(race.n_tokens).items():
-        counts = budget(contest.original, contest.mask, n_tokens)["multiply_adds"]
+        counts = budget(original, mask, n_tokens)["multiply_adds"]
         if counts["before"] is None:
             return None
         before += n_batches * counts["before"]["total"]
@@ -196,11 +184,11 @@ def ceiling(contest: Contest, race: Race) -> float | None:
     return before / after
 
 
-def about_ceilings(contest: Contest) -> str:
+def about_ceilings(original: PreTrainedModel, mask: HeadMask) -> str:
     """Why there are none, or what they leave out; empty where they are exact."""
-    if head.objective_of(contest.original.config, type(contest.original).__name__) is not None:
+    if head.objective_of(original.config, type(original).__name__) is not None:
         return "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
-    notes = budget(contest.original, contest.mask)["notes"]
+    notes = budget(original, mask)["notes"]
     return next((f"ceilings: {note}" for note in notes if note.startswith("multiply-adds")), "")
 
 

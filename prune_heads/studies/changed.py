@@ -17,8 +17,8 @@ are those that change the answer; among these, and among the others, those of th
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prune_heads.attention import Attention, observing, unproved_maps
-from prune_heads.attention.packing import packed
+from prune_heads.attention import observing_proved
+from prune_heads.attention.records import packed, queries_and_keys, tokens_of
 from prune_heads.descriptors import Head
-from prune_heads.gating import evaluating
-from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.classifiers import MultiLabel, SingleLabel
 from prune_heads.predictions import Predictions
@@ -38,99 +36,68 @@ from prune_heads.predictions import Predictions
 EXAMPLES_FILE = "examples.json"
 MAX_BYTES = 1_500_000
 MAX_TOKENS = 48  # of a map, each way
-SIZES = ((5, 2, 2000), (4, 1, 1000), (3, 0, 500), (1, 0, 200), (1, 0, 50))
-"""Changes a head, maps a head, characters of a text: the first of which the file is small enough."""
-N_PRUNED = 50  # changes of a run
+SIZES = ((5, 2, 50, 2000), (4, 1, 40, 1000), (3, 0, 30, 500), (1, 0, 10, 200), (1, 0, 10, 50))
+"""Changes and maps a head, changes of a run, characters of a text: the first of which the file is small enough."""
 
 Change = dict[str, Any]
-Maps = Mapping[tuple[int, int], tuple[NDArray[np.uint8], list[str], list[str]]]
-"""Example and block -> bytes `(n_heads, queries, keys)` of the heads that are there, names of queries and of keys."""
+Changes = Mapping[Any, list[Change]]  # head, or None for all that are pruned -> the largest without it
 
 
-def changed_by_heads(every: Iterable[tuple[Predictions, Mapping[HeadMask, Kept], Mapping[Head, HeadMask]]]) -> str:
-    """The file of an ablation, of each split: predictions, what is kept under masks, and the mask of each head."""
+def changed(every: Iterable[tuple[Predictions, Kept, Mapping[Head, Kept] | Mapping[None, Kept]]]) -> str:
+    """The file: of each split what is kept with all heads, and without each head, or (None) without all pruned."""
     found = []
-    for predictions, kept, masks in every:
-        base = kept[predictions.gone]
-        largest = {head: _largest(predictions, base, kept[mask], SIZES[0][0]) for head, mask in masks.items()}
-        wanted = {change["example"] for changes in largest.values() for change in changes[: SIZES[0][1]]}
-        found.append((predictions, base, largest, _maps(predictions, sorted(wanted))))
-
-    def of_size(n: int, n_maps: int, n_characters: int) -> Iterator[dict[str, Any]]:
-        for predictions, base, largest, maps in found:
-            examples = _Examples(predictions, base, n_characters)
-            cells: dict[Head, list[Change]] = {}
-            for (block, head), changes in largest.items():
-                seen = [_map(predictions, maps, each["example"], block, head) for each in changes[:n_maps]]
-                cell = zip_longest(changes[:n], seen)
-                cells[block, head] = [examples.placed(change) | {"map": map} for change, map in cell if change]
-            yield {
-                "split": predictions.split.name,
-                "examples": examples.rows,
-                "heads": predictions.gone.n_heads.rows(cells),
-            }
-
-    return _fitting(of_size)
-
-
-def changed_by_pruning(every: Sequence[Predictions], base: Sequence[Kept], pruned: Sequence[Kept]) -> str:
-    """The file of a run: what is kept of each split before and after."""
-
-    def of_size(n: int, n_maps: int, n_characters: int) -> Iterator[dict[str, Any]]:
-        for predictions, before, after in zip(every, base, pruned, strict=True):
-            examples = _Examples(predictions, before, n_characters)
-            changes = map(examples.placed, _largest(predictions, before, after, N_PRUNED * n // SIZES[0][0]))
-            rows = [{**change, "map": None} for change in changes]
-            yield {"split": predictions.split.name, "examples": examples.rows, "pruned": rows}
-
-    return _fitting(of_size)
-
-
-def _fitting(of_size: Callable[[int, int, int], Iterator[Any]]) -> str:
+    for predictions, base, without in every:
+        n = SIZES[0][2 if None in without else 0]
+        changes: Changes = {head: _largest(predictions, base, kept, n) for head, kept in without.items()}
+        if None not in without:
+            _add_maps(predictions, changes)
+        found.append((predictions, base, changes))
     for size in SIZES:
-        text = json.dumps({"splits": list(of_size(*size))}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        splits = [_split(*each, *size) for each in found]
+        text = json.dumps({"splits": splits}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         if len(text.encode("utf-8", "replace")) < MAX_BYTES:
             break
     return f"{text}\n"
 
 
-class _Examples:
-    """The examples that are named, in the order in which they first were."""
-
-    def __init__(self, predictions: Predictions, base: Kept, n_characters: int) -> None:
-        self.predictions, self.base, self.n_characters = predictions, base, n_characters
-        self.places: dict[int, int] = {}
-        self.rows: list[dict[str, Any]] = []
-
-    def placed(self, change: Change) -> Change:
-        """A change with the place of its example among those that are named, in place of that in the split."""
-        i = change["example"]
-        if i not in self.places:
-            self.places[i] = len(self.rows)
-            columns, spec = self.predictions.split.columns, self.predictions.subject.task.spec
-            given = [name for name in self.predictions.objective.inputs if name in columns]
-            inputs = {name: _text(columns[name][i])[: self.n_characters] for name in given}
-            label = _label(columns["label"][i], spec.labels) if "label" in columns else None
-            before = _answer(self.predictions, self.base[i : i + 1])
-            self.rows.append({"index": i, "inputs": inputs, "label": label, "before": before})
-        return {**change, "example": self.places[i]}
+def _split(
+    predictions: Predictions, base: Kept, changes: Changes, n: int, n_maps: int, n_pruned: int, n_characters: int
+) -> dict[str, Any]:
+    """A split as the file holds it; its examples stand in the order in which changes name them."""
+    places, cells = dict[int, int](), dict[Any, list[Change]]()
+    for head, largest in changes.items():
+        cells[head] = []
+        for rank, change in enumerate(largest[: n_pruned if head is None else n]):
+            place = places.setdefault(change["example"], len(places))
+            cells[head].append({**change, "example": place, "map": change["map"] if rank < n_maps else None})
+    columns, labels = predictions.split.columns, predictions.subject.task.spec.labels
+    given = [name for name in predictions.objective.inputs if name in columns]
+    examples = [
+        {
+            "index": i,
+            "inputs": {name: _text(columns[name][i])[:n_characters] for name in given},
+            "label": _label(columns["label"][i], labels) if "label" in columns else None,
+            "before": _answer(predictions, base[i : i + 1]),
+        }
+        for i in places
+    ]
+    shown = {"pruned": cells[None]} if None in cells else {"heads": predictions.gone.n_heads.rows(cells)}
+    return {"split": predictions.split.name, "examples": examples, **shown}
 
 
 def _largest(predictions: Predictions, before: Kept, after: Kept, n: int) -> list[Change]:
     """The `n` largest changes; the example is its place in the split."""
     answers = [predictions.answers(kept) for kept in (before, after)]
-    differs = answers[0] != answers[1]
-    differs = differs.reshape(len(differs), -1).any(axis=1)
-    of, references = predictions.objective.log_likelihood, predictions.references
-    old, new = of(before, references), of(after, references)
-    has_likelihood = old is not None and new is not None
-    change: NDArray[Any] = new - old if old is not None and new is not None else answers[1] - answers[0]
+    differs = (answers[0] != answers[1]).reshape(len(before), -1).any(axis=1)
+    old, new = (predictions.objective.log_likelihood(kept, predictions.references) for kept in (before, after))
+    change: NDArray[Any] = answers[1] - answers[0] if old is None or new is None else new - old
     order = np.lexsort((-np.abs(change).reshape(len(differs), -1).max(axis=1), ~differs))[:n]
     return [
         {
             "example": int(i),
             "after": _answer(predictions, after[i : i + 1]),
-            "delta": round(float(change[i]), 4) if has_likelihood else None,
+            "delta": None if old is None else round(float(change[i]), 4),
+            "map": None,
         }
         for i in order
     ]
@@ -165,38 +132,24 @@ def _text(value: Any) -> str:
 
 
 @torch.no_grad()
-def _maps(predictions: Predictions, examples: Sequence[int]) -> Maps:
-    """The maps of each block for each of these examples, which runs alone, so without padding."""
-    subject, found = predictions.subject, dict[tuple[int, int], Any]()
-    with evaluating(subject.model):
-        unproved = unproved_maps(subject.model, predictions.batches.batch(np.arange(1)).to(subject.device).inputs)
-    with evaluating(subject.model), observing(subject.model) as observe:
-        for i in examples:
-            batch = predictions.batches.batch(np.asarray([i])).to(subject.device)
-            for each in observe(**batch.inputs)[1]:
-                if each.map is not None and each.block.name not in unproved:
-                    shown = each.map[0, :, :MAX_TOKENS, :MAX_TOKENS].float().cpu().numpy()
-                    queries, keys = (_tokens(predictions, batch.inputs, each, of_keys) for of_keys in (False, True))
-                    found[i, each.place] = np.rint(255 * shown).astype(np.uint8), queries, keys
-    return found
+def _add_maps(predictions: Predictions, changes: Changes) -> None:
+    """Give the first changes of each head its map for their example, which runs alone, so without padding."""
+    subject, wanted = predictions.subject, defaultdict[int, list[tuple[Head, Change]]](list)
+    for head, found in changes.items():
+        for change in found[: SIZES[0][1]]:
+            wanted[change["example"]].append((head, change))
 
+    def inputs_of(i: int) -> dict[str, Any]:
+        return predictions.batches.batch(np.asarray([i])).to(subject.device).inputs
 
-def _tokens(predictions: Predictions, inputs: Mapping[str, Any], seen: Attention, of_keys: bool) -> list[str]:
-    """What the queries or the keys of a block are called; by their numbers, from 1, where they are no tokens."""
-    assert seen.map is not None
-    n = seen.map.shape[3 if of_keys else 2]
-    decodes = seen.block.stack == "decoder" and "encoder" in {block.stack for block in predictions.subject.blocks}
-    ids = inputs.get("decoder_input_ids" if decodes and not (of_keys and seen.block.kind == "cross") else "input_ids")
-    if ids is None or ids.shape[1:] != (n,):
-        return [str(i + 1) for i in range(min(n, MAX_TOKENS))]
-    tokenizer = predictions.subject.classifier.tokenizer
-    return [str(token) for token in tokenizer.convert_ids_to_tokens(ids[0, :MAX_TOKENS].tolist())]
-
-
-def _map(predictions: Predictions, maps: Maps, example: int, block: int, head: int) -> dict[str, Any] | None:
-    """The map of a head (original numbering) for an example, in bytes."""
-    if (example, block) not in maps:
-        return None
-    shown, queries, keys = maps[example, block]
-    (place,) = predictions.subject.blocks[block].places([head])
-    return {"queries": queries, "keys": keys, "values": packed(shown[place] / 255)}
+    with observing_proved(subject.model, inputs_of(0)) as (observe, _):
+        for i, of_example in wanted.items():
+            inputs = inputs_of(i)
+            seen = {each.place: each for each in observe(**inputs) if each.map is not None}
+            tokens = tokens_of(subject.classifier.tokenizer, subject.model.config, inputs)
+            for (block, head), change in of_example:
+                if (each := seen.get(block)) is not None:
+                    (place,) = each.block.places([head])
+                    queries, keys = (names[:MAX_TOKENS] for names in queries_and_keys(each, *tokens))
+                    values = packed(each.probabilities[0, place, :MAX_TOKENS, :MAX_TOKENS])
+                    change["map"] = {"queries": queries, "keys": keys, "values": values}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prune_heads.errors import LabelError, PruneHeadsError, RunError
+from prune_heads.errors import LabelError, RunError
 from prune_heads.files import read_json
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, SCORES_FILE, Study
@@ -52,10 +52,8 @@ def correlate_files(paths: Sequence[Path], reporter: Reporter) -> dict[str, Any]
         models = frozenset((first["fingerprint"], second["fingerprint"]))
         if len(models) == 2 and None not in models and models not in told:
             told.add(models)
-            reporter.note(
-                f"{first['name']} and {second['name']} are of different models: head 1:1 of one need have nothing to "
-                "do with head 1:1 of the other, unless they were fine-tuned from the same weights"
-            )
+            why = "head 1:1 of one need have nothing to do with head 1:1 of the other, unless they were fine-tuned from"
+            reporter.note(f"{first['name']} and {second['name']} are of different models: {why} the same weights")
         (measure, values), (other, beside) = _compared(first, second), _compared(second, first)
         about = {"first": first["name"], "second": second["name"], "first_measure": measure, "second_measure": other}
         found.append({**about, **correlate(values, beside)})
@@ -89,10 +87,8 @@ def read_series(path: Path) -> list[Series]:
             return [_scores(value, model if isinstance(model, dict) else {}, source)]
     except (KeyError, TypeError, ValueError) as error:
         problem = f"{source} is damaged ({type(error).__name__}: {error})"
-    raise RunError(
-        f"each input must be what 'prune-heads ablate --output' or 'prune-heads score --output' writes, the folder or "
-        f"its {RECORD_FILE} or {SCORES_FILE}; {problem}. Name another"
-    )
+    must = "each input must be what 'prune-heads ablate --output' or 'prune-heads score --output' writes, the folder or"
+    raise RunError(f"{must} its {RECORD_FILE} or {SCORES_FILE}; {problem}. Name another")
 
 
 def _ablation(record: Mapping[str, Any], table: Mapping[str, Any], source: str) -> Series:
@@ -126,8 +122,7 @@ def _check(first: Series, second: Series) -> None:
     """Refuse what cannot be compared; the order of labels is that of the file, and no metric depends on it."""
     two = (first, second)
     shapes: list[Any] = [[len(row) for row in each["values"]] for each in two]
-    must: list[tuple[type[PruneHeadsError], str, list[Any], str]]
-    must = [(RunError, "heads", shapes, "Correlate models of one shape")]
+    must: list[Any] = [(RunError, "heads", shapes, "Correlate models of one shape")]
     if "scores" not in (first["kind"], second["kind"]):
         labels = [", ".join(sorted(each["labels"] or ())) or "scores instead" for each in two]
         metrics = [each["metric"] for each in two]
@@ -135,10 +130,8 @@ def _check(first: Series, second: Series) -> None:
         must.append((RunError, "metric", metrics, "Repeat one of them with the metric of the other"))
     for error, what, (one, other), cure in must:
         if one != other:
-            raise error(
-                f"all series must be of the same {what} to be compared; {first['name']} ({first['source']}) has {one}, "
-                f"{second['name']} ({second['source']}) has {other}. {cure}"
-            )
+            got = [f"{each['name']} ({each['source']}) has {of}" for each, of in zip(two, (one, other), strict=True)]
+            raise error(f"all series must be of the same {what} to be compared; {', '.join(got)}. {cure}")
 
 
 def _compared(series: Series, other: Series) -> tuple[str, np.ndarray]:

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from prune_heads.descriptors import named_blocks
-from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
@@ -22,7 +20,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, Study
 from prune_heads.selection import alone, count_for_fraction, lowest_first, select, step_counts
 from prune_heads.statistics import area_under_curve, compare_areas, correlate
-from prune_heads.studies.ablating import Measured
+from prune_heads.studies.ablating import Measured, among
 from prune_heads.studies.scoring import Lab, note_oracle, score
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import removed_heads
@@ -51,7 +49,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     rows = {name: criterion_of(name) for name in options.criterion}  # one's own that does not fit is refused first
     study, lab = Study("curve", reporter), Lab(setup, reporter)
     subject, every = lab.subject, lab.reported(options.split)
-    splits, going = [each.split for each in every], among(options, every[0].gone)
+    splits, going = [each.split for each in every], among(options.blocks, every[0].gone)
     examples = dict[str, Predictions]()
     for name, row in rows.items():
         is_oracle = row.looks_at == "answers" and options.score_split is None
@@ -67,10 +65,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     orders = [order_of(subject, options, name, examples.get(name), going) for name in rows]
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
-    measured = []
-    for each in every:
-        measured.append(Measured(each, masks, options.seed))
-        each.warn_if_below_chance(measured[-1].kept[each.gone])
+    measured = [Measured(each, masks, options.seed) for each in every]
     study.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
     study.lap("statistics")
@@ -79,25 +74,6 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     agree = [{"first": a, "second": b, **correlate(x, y)} for (a, x), (b, y) in combinations(scored, 2)]
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "costs": costs_of(subject.classifier)}
     return study.record(subject.device, **about, lines=lines, correlations=agree)
-
-
-def among(options: Curves, gone: HeadMask) -> HeadMask:
-    """The heads that may go, of a model that has lost some.
-
-    Raises:
-        HeadDescriptorError: If a block is not there, or no head is left in them.
-    """
-    every = HeadMask.all(gone.n_heads)
-    if options.blocks is None:
-        return every
-    blocks = named_blocks(options.blocks, gone.n_heads)
-    found = HeadMask(gone.n_heads, frozenset(head for head in every if head[0] in blocks))
-    if found <= gone:
-        raise HeadDescriptorError(
-            f"--blocks {','.join(options.blocks)} must have heads left to prune; all of theirs were removed before. "
-            "Name others, or take a checkpoint that has heads"
-        )
-    return found
 
 
 def order_of(subject: Subject, options: Curves, criterion: str, examples: Predictions | None, going: HeadMask) -> Order:
@@ -135,18 +111,14 @@ def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[st
     about, scores, draws = order
     is_one, points = len(draws) == 1, list[dict[str, Any]]()
     for step, masks in enumerate(zip(*draws, strict=True)):
-        percent = 100 * step / n_steps
+        percent = 100 * step // n_steps if 100 * step % n_steps == 0 else 100 * step / n_steps
         for each in measured:
             values = [each.value(mask) for mask in masks]
             low, high = each.interval(masks[0]) if is_one else np.quantile(values, _BAND).tolist()
-            point = {
-                "split": each.predictions.split.name,
-                "percent": int(percent) if percent.is_integer() else percent,
-                "n_pruned": len(masks[0]),
-                "value": statistics.mean(values),  # exact: of equal numbers it is the number
-                "heads_pruned": masks[0].descriptors() if is_one else None,
-            }
-            points.append({**point, "low": low, "high": high})
+            point = {"split": each.predictions.split.name, "percent": percent, "n_pruned": len(masks[0])}
+            point["value"] = statistics.mean(values)  # exact: of equal numbers it is the number
+            pruned = masks[0].descriptors() if is_one else None
+            points.append({**point, "heads_pruned": pruned, "low": low, "high": high})
     shown = scores.to_json()["scores"] if is_one else None
     return {**about, "n_draws": len(draws), "scores": shown, "areas": areas(points), "points": points}
 
@@ -198,7 +170,6 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
     halves = {name: select(each, n_half, gone=gone) for name, each in scores.items()}
     study.lap("score")
     measured = Measured(predictions, [m for name in scores for m in (*orders[name], halves[name])], options.seed)
-    predictions.warn_if_below_chance(measured.kept[gone])
     study.lap("evaluate")
     lines = []
     for name, order in orders.items():

@@ -19,7 +19,6 @@ from prune_heads.statistics import correlate, correlate_within
 from prune_heads.studies.correlating import read_series
 
 N_SHUFFLES = 1000
-Column = Mapping[str, Any]
 Grid = Sequence[Sequence[Any]]
 Other = tuple[str, Any]
 
@@ -50,43 +49,37 @@ def read_run(path: Path, shape: Sequence[int]) -> Other:
 
 def _said(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a record of `roles` says: of what, the roles, and the values of each column by its name."""
-    made = {"number": float, "category": str}
-    values = {
-        column["name"]: [[cell if cell is None else made[column["kind"]](cell) for cell in row] for row in rows]
-        for column in record["columns"]
-        for rows in [column["values"]]
-    }
+    values = {}
+    for column in record["columns"]:
+        rows, made = column["values"], {"number": float, "category": str}[column["kind"]]
+        values[column["name"]] = [[cell if cell is None else made(cell) for cell in row] for row in rows]
     return {"name": f"{record['model']['name']} {record['split']}", "role": values["role"], "values": values}
 
 
-def compared(other: Other, columns: Sequence[Column]) -> dict[str, Any]:
+def compared(other: Other, columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Roles beside another run of the same heads, as `read_run` gives it.
 
     Of `roles`: how far the roles of the heads agree, and each score with its counterpart. Of others: each series of the
     run with each score, and how much of it roles explain; series are turned so that more is more important.
     """
-    (source, said), numbers = other, [column for column in columns if column["kind"] == "number"]
+    (source, said), roles = other, columns[0]["values"]
+    numbers = {column["name"]: column["values"] for column in columns if column["kind"] == "number"}
     if isinstance(said, Mapping):
-        both = [(each["name"], each["values"]) for each in numbers if each["name"] in said["values"]]
-        scores = [_pair(name, mine, said["values"][name]) for name, mine in both]
-        about = {"source": source, "kind": "roles", "name": said["name"]}
-        return {**about, "agreement": agreement(columns[0]["values"], said["role"]), "scores": scores}
+        both = [name for name in numbers if name in said["values"]]
+        about = {"source": source, "kind": "roles", "name": said["name"], "agreement": agreement(roles, said["role"])}
+        return {**about, "scores": [_pair(name, numbers[name], said["values"][name]) for name in both]}
     made = []
     for series in said:
         sign = -1 if series["ablation"] == "without-one" else 1
         values = [[None if value is None else sign * value for value in row] for row in series["values"]]
-        pairs = [_pair(column["name"], column["values"], values) for column in numbers]
-        about = {"name": series["name"], "kind": series["kind"]}
-        made.append(
-            {**about, "turned": sign < 0, "correlations": pairs, "explained": explained(values, columns[0]["values"])}
-        )
+        about = {"name": series["name"], "kind": series["kind"], "turned": sign < 0}
+        about["correlations"] = [_pair(name, mine, values) for name, mine in numbers.items()]
+        made.append({**about, "explained": explained(values, roles)})
     return {"source": source, "kind": "importance", "series": made}
 
 
 def _pair(name: str, first: Grid, second: Grid) -> dict[str, Any]:
-    a, b = ([[np.nan if value is None else value for value in row] for row in grid] for grid in (first, second))
-    layers = [block for block, row in enumerate(first) for _ in row]
-    flat = ([*chain(*a)], [*chain(*b)])
+    layers, flat = [block for block, row in enumerate(first) for _ in row], ([*chain(*first)], [*chain(*second)])
     return {"score": name, **correlate(*flat), "within": correlate_within(*flat, layers)}
 
 
@@ -94,25 +87,27 @@ def agreement(first: Grid, second: Grid) -> dict[str, Any]:
     """Share of heads with the same role, and Cohen's kappa with its interval by a bootstrap over heads.
 
     Kappa is the share beyond that of two runs that give roles as often, but to any heads (Cohen, 1960); None where all
-    heads have one role.
+    heads have one role, or none has a role in both. Then `reason` says which.
     """
     pairs = [(a, b) for a, b in zip(chain(*first), chain(*second), strict=True) if None not in (a, b)]
-    names = {name: i for i, name in enumerate(sorted(set(chain(*pairs))))}
-    codes = np.asarray([[names[a], names[b]] for a, b in pairs], dtype=np.int64).reshape(-1, 2)
+    names, codes = np.unique(pairs, return_inverse=True)
+    codes = codes.reshape(-1, 2)
 
     def kappa(of: NDArray[np.int64]) -> float:
         counts = [np.bincount(side, minlength=len(names)) / len(of) for side in of.T]
         chance = float(counts[0] @ counts[1])
         return (float((of[:, 0] == of[:, 1]).mean()) - chance) / (1 - chance) if chance < 1 else float("nan")
 
-    found: dict[str, Any] = {"n_heads": len(codes), "share": None, "kappa": None, "low": None, "high": None}
-    if not len(codes) or np.isnan(value := kappa(codes)):
-        return found
+    found: dict[str, Any] = {"n_heads": len(codes), **dict.fromkeys(("share", "kappa", "low", "high", "reason"))}
+    if not len(codes):
+        return {**found, "reason": "no head has a role in both"}
+    found["share"] = float((codes[:, 0] == codes[:, 1]).mean())
+    if np.isnan(value := kappa(codes)):
+        return {**found, "reason": "all heads have one and the same role"}
     rng = np.random.default_rng(0)
     drawn = np.asarray([kappa(codes[rng.integers(len(codes), size=len(codes))]) for _ in range(N_SHUFFLES)])
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
-    share = float((codes[:, 0] == codes[:, 1]).mean())
-    return {**found, "share": share, "kappa": value, "low": float(low), "high": float(high)}
+    low, high = map(float, np.nanquantile(drawn, (0.025, 0.975)))
+    return {**found, "kappa": value, "low": low, "high": high}
 
 
 def explained(values: Grid, roles: Grid) -> dict[str, Any]:
@@ -136,20 +131,18 @@ def explained(values: Grid, roles: Grid) -> dict[str, Any]:
     layer = np.asarray([block for _, block, _ in flat])
     role = np.unique([name for *_, name in flat], return_inverse=True)[1]
 
-    def share(of: NDArray[np.int64] | None) -> float:
-        dummies = [layer[:, None] == np.unique(layer), *([] if of is None else [of[:, None] == np.unique(of)])]
-        design = np.concatenate(dummies, axis=1).astype(np.float64)
+    def share(*groups: NDArray[np.int64]) -> float:
+        design = np.concatenate([of[:, None] == np.unique(of) for of in groups], axis=1).astype(np.float64)
         left = ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
         return float(1 - left @ left / ((ranks - ranks.mean()) ** 2).sum())
 
-    rng, groups = np.random.default_rng(0), [np.flatnonzero(layer == each) for each in np.unique(layer)]
-    drawn = []
+    rng, layers, drawn = np.random.default_rng(0), [np.flatnonzero(layer == each) for each in np.unique(layer)], []
     for _ in range(N_SHUFFLES):
         shuffled = role.copy()
-        for group in groups:
-            shuffled[group] = rng.permutation(role[group])
-        drawn.append(share(shuffled))
-    observed, (low, high) = share(role), map(float, np.quantile(drawn, (0.025, 0.975)))
+        for heads in layers:
+            shuffled[heads] = rng.permutation(role[heads])
+        drawn.append(share(layer, shuffled))
+    observed, (low, high) = share(layer, role), np.quantile(drawn, (0.025, 0.975)).tolist()
     p_value = (1 + sum(each >= observed - 1e-12 for each in drawn)) / (1 + N_SHUFFLES)
-    numbers = (share(None), observed, float(np.mean(drawn)), low, high, p_value)
+    numbers = (share(layer), observed, float(np.mean(drawn)), low, high, p_value)
     return {"n_heads": len(flat), **dict(zip(none, numbers, strict=True))}

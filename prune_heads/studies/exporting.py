@@ -149,13 +149,9 @@ def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -
         must = f"what is written --to {target} must give the logits of the model within {tolerance:.0e}"
         said = "on {n_examples} texts of {n_tokens} tokens they are {difference:.2g} apart, of {largest_logit:.2g}"
         raise ExportError(f"{must}; {said.format(**worst)}. Nothing was kept; try a newer torch and transformers")
-    return {
-        "libraries": {name: version(name) for name in libraries},
-        "parameters": {"before": before, "after": n_parameters(written)},
-        "tolerance": tolerance,
-        "largest_difference": max(row["difference"] for row in rows),
-        "checks": rows,
-    }
+    parameters = {"before": before, "after": n_parameters(written)}
+    about = {"libraries": {name: version(name) for name in libraries}, "parameters": parameters, "tolerance": tolerance}
+    return {**about, "largest_difference": max(row["difference"] for row in rows), "checks": rows}
 
 
 def random_batches(classifier: Checkpoint) -> list[dict[str, Tensor]]:

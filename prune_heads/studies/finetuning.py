@@ -38,7 +38,7 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
         PruneHeadsError: If model and task cannot be loaded or do not fit, or the training does not stay finite.
     """
     study = Study("finetune", reporter)
-    task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
+    task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own, skip_invalid=setup.skip_invalid)
     objective = serving(task.spec, setup.objective)[0]
     if not objective.trains:
         must = f"finetune must be given a kind of task that it can train, which {objective.name} is not yet"

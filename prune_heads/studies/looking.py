@@ -15,7 +15,7 @@ The record has `blocks`, as those of `ablate`, and `texts`, a list (here of one)
 - `shown`: the heads that figures and the terminal show, `["3:1", ...]`, the strongest effect first unless named.
 - `maps`: for each block whose maps are proved `{"block": place in blocks, "heads": [from 0, original numbering],
   "queries", "keys": [tokens], "probabilities": packed, "weighted": packed or None, "longest": number or None}`.
-  Packed is base64 of zlib of bytes, `(heads, queries, keys)`, 255 = 1: `packing.unpacked` reads it. `weighted` is
+  Packed is base64 of zlib of bytes, `(heads, queries, keys)`, 255 = 1: `attention.records` reads it. `weighted` is
   |a_ij| |(x_j W_V + b_V) W_O| (Kobayashi et al., 2020, https://aclanthology.org/2020.emnlp-main.574), of which 255
   is `longest`. Of a text of more than `MOST_TOKENS` the shown heads alone are there.
 """
@@ -26,18 +26,17 @@ from typing import Any
 import torch
 
 from prune_heads.ablation import ablations, predict_masks
-from prune_heads.attention import Attention, observing, unproved_maps
-from prune_heads.attention.packing import packed
+from prune_heads.attention import observing_proved
+from prune_heads.attention.records import packed, queries_and_keys, tokens_of
 from prune_heads.descriptors import Head
 from prune_heads.errors import HeadDescriptorError
-from prune_heads.gating import evaluating
-from prune_heads.heads import HeadMask
 from prune_heads.options import Look
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.store import PredictionStore
 from prune_heads.studies.asking import ONE, Asked, ask
+from prune_heads.studies.pairs import names_of
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import Found
 from prune_heads.studies.setup import identify_model
@@ -51,60 +50,59 @@ def look(options: Look, reporter: Reporter) -> Found:
     """The record of `prune-heads look`; nothing of it is kept in the store.
 
     Raises:
-        HeadDescriptorError: If a head is not there.
+        HeadDescriptorError: If a head is not there, or none is named.
         PruneHeadsError: See `ask`, `predict_masks`.
     """
     study = Study("look", reporter)
     asked = ask(options, reporter)
-    subject, blocks = asked.subject, [block.describe() for block in asked.subject.blocks]
+    subject = asked.subject
     text = Path(options.text).name if "pixel_values" in asked.batches.inputs else options.text
     study.begin(options, {"text": text}, **identify_model(subject.classifier))
-    wanted = None if options.heads is None else read_heads(options.heads, subject.n_heads)
-    texts = [{"text": text, "pair": options.pair, **looked(asked, wanted, reporter)}]
-    study.lap("look")
-    about = {"task": subject.task.spec.name, "kind": subject.task.spec.kind}
-    return Found(study.record(subject.device, **about, blocks=blocks, texts=texts))
-
-
-def looked(asked: Asked, wanted: HeadMask | None, reporter: Reporter) -> dict[str, Any]:
-    """What the record holds of a text; `wanted` are the heads to show, None for those that change most."""
-    subject, split = asked.subject, Split("text", {}, "the text", "", 1)
+    split = Split("text", {}, "the text", "", 1)
     predictions = Predictions(subject, split, PredictionStore(None), reporter, asked.batches)
-    gone, names = predictions.gone, subject.n_heads.names()
+    gone, wanted = predictions.gone, None if options.heads is None else read_heads(options.heads, subject.n_heads)
+    if wanted is not None and not wanted:
+        raise HeadDescriptorError("--heads must name heads to look at; got none. Leave it out to see the strongest")
     if wanted is not None and (lost := wanted & gone):
         raise HeadDescriptorError(f"heads to look at must be there; {lost} was removed from this model")
+
     masks = ablations("without-one", gone)
     kept = predict_masks(predictions, [gone, *masks.values()])
     base = asked.likelihood(kept[gone])
     effects = {head: asked.likelihood(kept[mask]) - base for head, mask in masks.items()}
     strongest = sorted(effects, key=lambda head: -abs(effects[head]))
     shown = strongest[:N_SHOWN] if wanted is None else [head for head in strongest if head in wanted]
-    says = {head: asked.says(kept[mask]) for head, mask in masks.items()} if asked.says else {}
-    name = {head: f"{names[head[0]]}:{head[1] + 1}" for head in masks}
-    return {
+    name = dict(zip(masks, names_of(masks, subject.n_heads), strict=True))
+    says = {name[head]: asked.says(kept[mask]) for head, mask in masks.items()} if asked.says else {}
+    found = {
+        "text": text,
+        "pair": options.pair,
         **_seen(asked, shown, reporter),
         "answers": asked.answers,
         "answer": asked.answer,
         "measure": asked.measure,
         "base": base,
         "effects": subject.n_heads.rows(effects),
-        "flips": [{"head": name[head], "answer": said} for head, said in says.items() if said != asked.answer],
+        "flips": [{"head": head, "answer": said} for head, said in says.items() if said != asked.answer],
         "shown": [name[head] for head in shown],
     }
+    study.lap("look")
+    spec, blocks = subject.task.spec, [block.describe() for block in subject.blocks]
+    return Found(study.record(subject.device, task=spec.name, kind=spec.kind, blocks=blocks, texts=[found]))
 
 
+@torch.no_grad()
 def _seen(asked: Asked, shown: list[Head], reporter: Reporter) -> dict[str, Any]:
     """The tokens, and the maps over them."""
-    model, inputs = asked.subject.model, asked.batches.batch(ONE).to(asked.subject.device).inputs
-    with torch.no_grad(), evaluating(model), observing(model) as observe:
-        _, seen = observe(**inputs)
-        faults = unproved_maps(model, inputs)
+    model, tokenizer = asked.subject.model, asked.subject.classifier.tokenizer
+    inputs = asked.batches.batch(ONE).to(asked.subject.device).inputs
+    with observing_proved(model, inputs) as (observe, faults):
+        # Of attention within windows, the windows are the batch.
+        there = [each for each in observe(**inputs) if each.map is not None and len(each.map) == 1]
     for why in faults.values():
         reporter.note(why)
-    # Of attention within windows, the windows are the batch.
-    there = [each for each in seen if each.block.name not in faults and len(each.probabilities) == 1]
-    tokens, target = asked.tokens(), asked.tokens("decoder_input_ids") or asked.tokens("labels")
-    unknown = getattr(asked.subject.classifier.tokenizer, "unk_token", None)
+    tokens, target = tokens_of(tokenizer, model.config, inputs)
+    unknown = getattr(tokenizer, "unk_token", None)
     if n := tokens.count(unknown) if unknown else 0:
         reporter.note(f"{n} of {len(tokens)} tokens are unknown to the model")
     patches, maps = None, list[dict[str, Any]]()
@@ -112,31 +110,19 @@ def _seen(asked: Asked, shown: list[Head], reporter: Reporter) -> dict[str, Any]
         n_tokens = there[0].probabilities.shape[-1]
         tokens, patches = _patches(model.config, inputs["pixel_values"].shape, n_tokens)
     for each in there:
-        block, (n_queries, n_keys) = each.block, each.probabilities.shape[-2:]
-        by_target = target if target and block.stack == "decoder" else tokens
-        names = {"queries": _named(by_target, n_queries)}
-        names["keys"] = _named(by_target if block.kind == "self" else tokens, n_keys)
-        is_small = max(n_queries, n_keys) <= MOST_TOKENS
-        places = [place for place, h in enumerate(block.original_heads) if is_small or (each.place, h) in shown]
-        heads = [block.original_heads[place] for place in places]
-        if heads:
-            maps.append({"block": each.place, "heads": heads, **names, **_packed(each, places)})
+        queries, keys = queries_and_keys(each, tokens, target)
+        is_small, heads = max(len(queries), len(keys)) <= MOST_TOKENS, each.block.original_heads
+        places = [place for place, head in enumerate(heads) if is_small or (each.place, head) in shown]
+        if not places:
+            continue
+        probabilities, weighted, longest = packed(each.probabilities[0, places]), None, None
+        if each.values is not None:
+            lengths = each.weighted[0, places].float()
+            longest = float(lengths.max()) or 1.0
+            weighted = packed(lengths / longest)
+        about = {"block": each.place, "heads": [heads[place] for place in places], "queries": queries, "keys": keys}
+        maps.append({**about, "probabilities": probabilities, "weighted": weighted, "longest": longest})
     return {"tokens": tokens, "target": target or None, "patches": patches, "maps": maps}
-
-
-def _packed(seen: Attention, places: list[int]) -> dict[str, Any]:
-    weighted, longest = None, None
-    if seen.values is not None:
-        lengths = seen.weighted[0, places].float().cpu().numpy()
-        longest = float(lengths.max()) or 1.0
-        weighted = packed(lengths / longest)
-    probabilities = packed(seen.probabilities[0, places].float().cpu().numpy())
-    return {"probabilities": probabilities, "weighted": weighted, "longest": longest}
-
-
-def _named(tokens: list[str], n: int) -> list[str]:
-    """Numbers where what attends are no tokens of ours, such as latents."""
-    return tokens if len(tokens) == n else [str(i) for i in range(1, n + 1)]
 
 
 def _patches(config: Any, shape: torch.Size, n_tokens: int) -> tuple[list[str], list[int] | None]:

@@ -6,13 +6,14 @@ where one is of no use without the other. Each loss is an exact evaluation under
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prune_heads.descriptors import Head, named_blocks
+from prune_heads.descriptors import Head
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
 from prune_heads.files import read_json
 from prune_heads.heads import NUMBERING, HeadMask
@@ -23,13 +24,14 @@ from prune_heads.runs import RECORD_FILE, Study
 from prune_heads.statistics.differences import compare_paired
 from prune_heads.statistics.joint import compare_means
 from prune_heads.statistics.tables import benjamini_hochberg, holm
-from prune_heads.studies.ablating import ALPHA, Measured, n_resamples
+from prune_heads.studies.ablating import ALPHA, Measured, among, n_resamples
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify
 from prune_heads.studies.spreading import Spread
 
 Pair = tuple[Head, Head]
+ENDS = ("first", "second")  # of a pair, in records
 
 
 def ablate_pairs(
@@ -56,19 +58,17 @@ def ablate_pairs(
     for each in every:
         each.check_defined()
         check_likelihood(each)
-    wanted, how = masks_of_pairs(every[0].gone, pairs), {"memory": options.memory, "compiled": options.compiled}
+    how: dict[str, Any] = {"memory": options.memory, "compiled": options.compiled}
+    wanted = masks_of_pairs(every[0].gone, pairs)
     if spread is not None:
-        spread.answers([(each, wanted) for each in every], memory=options.memory, compiled=options.compiled)
+        spread.answers([(each, wanted) for each in every], **how)
     found = [Measured(each, wanted, options.seed, **how) for each in every]
-    for each, measured in zip(every, found, strict=True):
-        each.warn_if_below_chance(measured.kept[each.gone])
     study.lap("ablate")
     tables = [interactions(measured, pairs, options.seed) for measured in found]
     study.lap("statistics")
     spec = subject.task.spec
-    labels = None if spec.labels is None else list(spec.labels)
-    about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name, "labels": labels}
-    record = study.record(subject.device, **about, pairs=tables)
+    about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name}
+    record = study.record(subject.device, **about, labels=spec.labels and list(spec.labels), pairs=tables)
     return Found(record, {name: record[name] for name in ("task", "kind", "model", "pairs")})
 
 
@@ -79,14 +79,13 @@ def pairs_of(gone: HeadMask, options: Ablation, which: Pairs) -> list[Pair]:
         HeadDescriptorError: If heads cannot be read or are gone, or there are no two.
         RunError: If there is no run of `similar` on this model's heads.
     """
-    there = list(~gone)
     if which.nearest is not None:
         found = _nearest(which.nearest, gone)
     elif which.heads is not None:
         found = list(combinations(read_heads(which.heads, gone.n_heads), 2))
     else:
-        blocks = range(len(gone.n_heads)) if options.blocks is None else named_blocks(options.blocks, gone.n_heads)
-        found = [pair for block in blocks for pair in combinations([head for head in there if head[0] == block], 2)]
+        there = among(options.blocks, gone) - gone
+        found = [(a, b) for a, b in combinations(there, 2) if a[0] == b[0]]
     if lost := HeadMask(gone.n_heads, frozenset(chain(*found))) & gone:
         raise HeadDescriptorError(f"pairs must be of heads that the model has; {lost} were removed before")
     if not found:
@@ -99,22 +98,21 @@ def _nearest(path: Path, gone: HeadMask) -> list[Pair]:
     record = read_json(path / RECORD_FILE if path.is_dir() else path, "a run of 'similar'")
     try:
         counts = [block["n_heads"] for block in record["blocks"]]
-        rows = [(str(row["first"]), str(row["second"])) for row in record["nearest"]]
+        rows = [[str(row[end]) for end in ENDS] for row in record["nearest"]]
     except (KeyError, TypeError) as error:
         raise RunError(f"{must}; {path.name} is of another command, or damaged ({error})") from error
     if counts != list(gone.n_heads):
         raise RunError(f"{must} of this model, with {list(gone.n_heads)} heads a layer; {path.name} has {counts}")
     if not rows:
         raise RunError(f"{must} of several layers; {path.name} has one layer. Leave it out for the pairs of a layer")
-    return [pair_named(first, second, gone) for first, second in rows]
-
-
-def pair_named(first: str, second: str, gone: HeadMask) -> Pair:
-    """Two heads by their names, such as `3:1` and `7:2`; `HeadDescriptorError` if these are not two heads."""
-    a, b = (list(HeadMask.parse(name, gone.n_heads)) for name in (first, second))
-    if len(a) != 1 or len(b) != 1 or a == b:
-        raise HeadDescriptorError(f"a pair must be of two heads such as 3:1 and 7:2; got {first!r} and {second!r}")
-    return a[0], b[0]
+    pairs = list[Pair]()
+    for names in rows:
+        match [list(HeadMask.parse(name, gone.n_heads)) for name in names]:
+            case [[first], [second]] if first != second:
+                pairs.append((first, second))
+            case _:
+                raise HeadDescriptorError(f"a pair must be of two heads such as 3:1 and 7:2; got {' and '.join(names)}")
+    return pairs
 
 
 def names_of(heads: Iterable[Head], n_heads: Sequence[int]) -> list[str]:
@@ -145,35 +143,30 @@ def interactions(found: Measured, pairs: Sequence[Pair], seed: int) -> dict[str,
         Benjamini-Hochberg over the pairs); `delta`, the change of the metric without both, with its interval and
         p-value, and `metric_interaction`, which is of losses of the metric as the other is.
     """
-    predictions, n_heads = found.predictions, found.predictions.gone.n_heads
+    predictions, heads = found.predictions, list(dict.fromkeys(chain(*pairs)))
     gone, *masks = masks_of_pairs(predictions.gone, pairs)
     likelihoods = found.likelihoods([gone, *masks])
     assert likelihoods is not None  # see `check_likelihood`
-    losses = dict(zip(masks, (likelihoods[:, :1] - likelihoods[:, 1:]).T, strict=True))
-
-    def mask(*heads: Head) -> HeadMask:
-        return HeadMask(n_heads, frozenset(heads)) | gone
-
-    each = np.stack([losses[mask(a, b)] - losses[mask(a)] - losses[mask(b)] for a, b in pairs], axis=1)
-    tests = compare_means(each, seed=seed, n_resamples=n_resamples(len(pairs)), groups=predictions.groups)
-    p_values = [test.p_value for test in tests]
-    corrected = zip(holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
-    base, rows = found.value(gone), list[dict[str, Any]]()
-    for (a, b), test, (by_holm, by_bh) in zip(pairs, tests, corrected, strict=True):
-        answers = found.answers(gone), found.answers(mask(a, b)), predictions.references
-        metric = compare_paired(predictions.measure, *answers, seed=seed, groups=predictions.groups)
-        first, second = names_of((a, b), n_heads)
-        alone = [float(losses[mask(head)].mean()) for head in (a, b)]
-        tested = {name: getattr(test, name) for name in ("low", "high", "p_value")}
-        rows.append(
-            {
-                **{"first": first, "second": second, "first_loss": alone[0], "second_loss": alone[1]},
-                **{"loss": float(losses[mask(a, b)].mean()), "interaction": test.value, **tested},
-                **{"p_holm": by_holm, "p_bh": by_bh, "delta": metric.value, "delta_low": metric.low},
-                **{"delta_high": metric.high, "delta_p_value": metric.p_value},
-                "metric_interaction": found.value(mask(a)) + found.value(mask(b)) - base - found.value(mask(a, b)),
-            }
-        )
+    losses, values = likelihoods[:, :1] - likelihoods[:, 1:], np.array([found.value(mask) for mask in masks])
+    first, second = np.array([[heads.index(head) for head in pair] for pair in pairs]).T
+    both = slice(len(heads), None)
+    each = losses[:, both] - losses[:, first] - losses[:, second]
+    how: dict[str, Any] = {"seed": seed, "groups": predictions.groups}
+    tests = compare_means(each, n_resamples=n_resamples(len(pairs)), **how)
+    metric_tests = [
+        compare_paired(predictions.measure, found.answers(gone), found.answers(mask), predictions.references, **how)
+        for mask in masks[both]
+    ]
+    base, loss, p_values = found.value(gone), losses.mean(axis=0), [test.p_value for test in tests]
+    names = np.array(names_of(heads, gone.n_heads))
+    columns: dict[str, Any] = {"first": names[first], "second": names[second]}
+    columns |= {"first_loss": loss[first], "second_loss": loss[second], "loss": loss[both]}
+    columns |= zip(("interaction", "low", "high", "p_value"), zip(*map(astuple, tests), strict=True), strict=False)
+    columns |= {"p_holm": holm(p_values), "p_bh": benjamini_hochberg(p_values)}
+    tested = ("delta", "delta_low", "delta_high", "delta_p_value")
+    columns |= zip(tested, zip(*map(astuple, metric_tests), strict=True), strict=False)
+    columns["metric_interaction"] = values[first] + values[second] - base - values[both]
+    cells = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
     return {
         "split": predictions.split.name,
         "metric": predictions.measure.name,
@@ -183,7 +176,7 @@ def interactions(found: Measured, pairs: Sequence[Pair], seed: int) -> dict[str,
         "numbering": NUMBERING,
         "blocks": [block.describe() for block in predictions.subject.blocks],
         "test": tests[0].test,
-        "metric_test": metric.test,
+        "metric_test": metric_tests[0].test,
         "alpha": ALPHA,
-        "rows": rows,
+        "rows": [dict(zip(columns, row, strict=True)) for row in cells],
     }

@@ -15,23 +15,23 @@ from prune_heads.anatomy import Unit, attention_blocks, units
 from prune_heads.budget import n_parameters, pruned_parameters
 from prune_heads.coverage.mixing import mixers
 from prune_heads.descriptors import HeadCounts
-from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, RunError
+from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, OptionError, RunError
 from prune_heads.evaluation import predict
 from prune_heads.files import read_json
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import criterion_of
 from prune_heads.objectives.base import Kept
-from prune_heads.options import Choice, RunOptions, Scoring, Setup
+from prune_heads.options import Choice, RunOptions, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.options.studies import Mode
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
-from prune_heads.statistics import metric_interval, paired_bootstrap
-from prune_heads.studies.changed import changed_by_pruning
+from prune_heads.statistics import paired_bootstrap
+from prune_heads.studies.changed import changed
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
-from prune_heads.studies.setup import costs_of, identify_data, identify_model, identify_split
+from prune_heads.studies.setup import costs_of, identify, identify_model, identify_split, load_model
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import apart, compared, prove_gates
 
@@ -54,12 +54,10 @@ def chosen(choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Se
     """
     if choice.heads is not None:
         mask = (read_heads(choice.heads, shape.n_heads) | shape).with_whole(units or ())
-        for block, pruned in enumerate(mask.by_block()):
-            if shape.n_heads[block] - len(pruned) < choice.min_per_layer:
-                raise HeadDescriptorError(
-                    f"--min-per-layer {choice.min_per_layer} must hold for the heads that are named, but layer "
-                    f"{shape.n_heads.names()[block]} would keep {shape.n_heads[block] - len(pruned)}"
-                )
+        for name, keep in zip(shape.n_heads.names(), mask.keep(), strict=True):
+            if keep.sum() < choice.min_per_layer:
+                must = f"--min-per-layer {choice.min_per_layer} must hold for the heads that are named"
+                raise HeadDescriptorError(f"{must}, but layer {name} would keep {keep.sum()}")
         return mask
     assert scores is not None  # options refuse to name no heads and to give no scores
     return select(scores, count_chosen(choice, shape), min_per_layer=choice.min_per_layer, gone=shape, units=units)
@@ -92,17 +90,14 @@ def going_together(model: nn.Module, choice: Choice, mode: Mode, reporter: Repor
     blocks = attention_blocks(model)
     has_groups = any(block.group_size > 1 for block in blocks)
     if has_groups and mode == "remove" and choice.needs_scores and not choice.groups:
-        raise HeadDescriptorError(
-            f"heads of this model share keys and values ({blocks[0].n_heads} heads, {blocks[0].n_kv_heads} of keys and "
-            "values a layer) and are removed by whole groups: add --groups to choose groups by their mean score, or "
-            "take --mode zero, which zeroes single heads"
-        )
-    shares_layers = any(block.n_depths > 1 for block in blocks)
-    if shares_layers:
-        reporter.note(
-            f"layers of this model share their weights: a head goes from all {blocks[0].n_depths} of them at once"
-            + (", by its mean score" if choice.needs_scores else "")
-        )
+        of_a_layer = f"{blocks[0].n_heads} heads, {blocks[0].n_kv_heads} of keys and values a layer"
+        must = f"heads of this model share keys and values ({of_a_layer}) and are removed by whole groups"
+        cure = "add --groups to choose groups by their mean score, or take --mode zero, which zeroes single heads"
+        raise HeadDescriptorError(f"{must}: {cure}")
+    if shares_layers := any(block.n_depths > 1 for block in blocks):
+        goes = f"a head goes from all {blocks[0].n_depths} of them at once"
+        how = ", by its mean score" if choice.needs_scores else ""
+        reporter.note(f"layers of this model share their weights: {goes}{how}")
     return units(blocks, groups=choice.groups) if choice.groups or shares_layers else None
 
 
@@ -116,10 +111,8 @@ def read_heads(heads: str, n_heads: HeadCounts) -> HeadMask:
     if heads.endswith(".json"):
         mask = HeadMask.from_json(read_json(Path(heads), "a file of heads"))
         if mask.n_heads != n_heads:
-            raise HeadDescriptorError(
-                f"{Path(heads).name} must be for this model, with {list(n_heads)} heads a layer; it is for "
-                f"{list(mask.n_heads)}"
-            )
+            must = f"{Path(heads).name} must be for this model, with {list(n_heads)} heads a layer"
+            raise HeadDescriptorError(f"{must}; it is for {list(mask.n_heads)}")
         return mask
     return HeadMask.parse(heads, n_heads)
 
@@ -160,15 +153,11 @@ def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Ten
         with torch.inference_mode():
             difference = apart(compared(model(**inputs)), expected)
     except RuntimeError as error:  # a forward that counts on heads that are gone
-        raise MaskNotAppliedError(
-            f"a model after --mode {mode} must still run; this one fails: {error}. Try --mode zero, or a newer "
-            "transformers"
-        ) from error
+        must = f"a model after --mode {mode} must still run; this one fails: {error}"
+        raise MaskNotAppliedError(f"{must}. Try --mode zero, or a newer transformers") from error
     if difference > (1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2):
-        raise MaskNotAppliedError(
-            f"a model after --mode {mode} must give the logits that it gives under gates; they differ "
-            f"by {difference:.3g} of the largest, or of 1"
-        )
+        must = f"a model after --mode {mode} must give the logits that it gives under gates"
+        raise MaskNotAppliedError(f"{must}; they differ by {difference:.3g} of the largest, or of 1")
     return parameters
 
 
@@ -185,6 +174,29 @@ def note_without_heads(predictions: Predictions, mask: HeadMask) -> None:
     elif others is not None:
         said += ": no token sees another any more"
     predictions.reporter.note(said)
+
+
+def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter) -> Found:
+    """Zero or remove heads, named or chosen by a scores.json; no data are needed.
+
+    Raises:
+        OptionError: If heads are named and chosen, or neither.
+        PruneHeadsError: If the model, the heads or the scores cannot be read.
+    """
+    if (options.scores is None) == (choice.heads is None):
+        raise OptionError("heads must be named by --heads or chosen by --scores, one of the two")
+    study, mode = Study("prune", reporter), options.mode
+    classifier = load_model(model, reporter)
+    gone = removed_heads(classifier.model)
+    together = going_together(classifier.model, choice, mode, reporter)
+    scores = None if options.scores is None else read_scores(options.scores, gone.n_heads)
+    mask = chosen(choice, gone, scores, together)
+    configuration = {"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype}
+    study.begin(configuration, **identify_model(classifier))
+    parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
+    study.lap("prune")
+    record = study.record(classifier.model.device, mode=mode, **counted(mask), parameters=parameters)
+    return Found(record, mask=mask, checkpoint=classifier)
 
 
 def run_alone(setup: Setup, choice: Choice, scoring: Scoring, options: RunOptions, reporter: Reporter) -> Found:
@@ -215,8 +227,8 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     heads = {"heads": None if named is None else named.descriptors()}
     scored_on = None if examples is None else identify_split(examples.split)
     asked = (lab.setup, configuration_of(scoring), choice, heads, options)
-    of_model = lab.once("identity", lambda: identify_model(subject.classifier))
-    study.begin(*asked, **of_model, **identify_data(subject, splits), scored_on=scored_on)
+    identity = lab.once(("identity", options.split), lambda: identify(subject, splits))
+    study.begin(*asked, **identity, scored_on=scored_on)
     lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)
     base: list[Kept] = []
@@ -239,20 +251,20 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         study.lap("curve")
     model = deepcopy(subject.classifier.model) if lab.reused else subject.classifier.model
     parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
-    rows, pruned = list[dict[str, Any]](), list[Kept]()
+    rows, without = list[dict[str, Any]](), list[tuple[Predictions, Kept, dict[None, Kept]]]()
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
-            pruned.append(predict(model, each.batches, progress=progress))
+            pruned = predict(model, each.batches, progress=progress)
+            without.append((each, before, {None: pruned}))
             about = {"split": each.split.name, "n_examples": len(each.references)}
             intervals = each.intervals(before, scoring.seed)
-            for row in each.compared({"base": before, "pruned": pruned[-1]}, paired_bootstrap, scoring.seed):
+            for row in each.compared({"base": before, "pruned": pruned}, paired_bootstrap, scoring.seed):
                 rows.append({**about, **row, "base_interval": intervals[row["metric"]]})
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
     record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)
-    changed = partial(changed_by_pruning, every, base, pruned)
     checkpoint = subject.classifier._replace(model=model)
-    return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=changed)
+    return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=partial(changed, without))
 
 
 def _curve(
@@ -272,16 +284,8 @@ def _curve(
         for step, mask in enumerate(masks):
             for each in every:
                 kept = each.of(mask, progress)
-                low, high = metric_interval(
-                    each.measure, each.answers(kept), each.references, seed=seed, groups=each.groups
-                )
-                yield {
-                    "split": each.split.name,
-                    "percent": 100 * step // CURVE_STEPS,
-                    "n_pruned": len(mask),
-                    "heads_pruned": mask.descriptors(),
-                    "n_classes_predicted": len(np.unique(each.answers(kept))),
-                    **each.metrics(kept),
-                    "low": low,
-                    "high": high,
-                }
+                low, high = each.interval(each.answers(kept), seed)
+                about = {"split": each.split.name, "percent": 100 * step // CURVE_STEPS}
+                about |= {"n_pruned": len(mask), "heads_pruned": mask.descriptors()}
+                about["n_classes_predicted"] = len(np.unique(each.answers(kept)))
+                yield {**about, **each.metrics(kept), "low": low, "high": high}

@@ -2,48 +2,36 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-import torch
 
 from prune_heads.attention import unproved_maps
 from prune_heads.checkpoints.tokenizer import random_texts
-from prune_heads.errors import (
-    CheckpointError,
-    DataError,
-    OptionError,
-    UnfitError,
-    UnsupportedModelError,
-    first_line,
-    some,
-)
+from prune_heads.descriptors import Head, HeadCounts
+from prune_heads.errors import CheckpointError, DataError, UnfitError, UnsupportedModelError, some
 from prune_heads.evaluation import Subject
 from prune_heads.gating import evaluating
-from prune_heads.objectives.batches import Batches, Ragged
+from prune_heads.objectives import TaskSpec
+from prune_heads.objectives.batches import Ragged
 from prune_heads.objectives.rows import text_at
 from prune_heads.options import RoleSources, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.roles import NONE, RELATION_SCORES, SCORES, Parse, Roles, Sentence, Vocabulary, roles_of
-from prune_heads.roles.definitions import described
-from prune_heads.roles.measure import TOKENS, Measured, with_tokens
-from prune_heads.roles.syntax import aligned, by_spacy, from_conllu, from_tree
+from prune_heads.roles import NONE, SCORES, Parse, Roles, Sentence, Vocabulary, roles_of
+from prune_heads.roles.definitions import FORMS, described
+from prune_heads.roles.measure import TOKENS, with_tokens
+from prune_heads.roles.syntax import aligned, best_offsets, by_spacy, from_conllu, from_tree
 from prune_heads.runs import Study
 from prune_heads.studies.explaining import compared, read_run
 from prune_heads.studies.scoring import Lab
 from prune_heads.studies.setup import identify
-from prune_heads.tasks.sources import GLUE
+from prune_heads.tasks.sources import read_tsv
 
 N_REPEATED, REPEATED = 64, 25  # texts of random tokens that come twice, and how many tokens these are
 
-Rows = list[list[Any]]
 
-
-# long: one study from its options to its record, a stage a paragraph
 def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads roles`: columns of scores and of roles, syntax, and how runs agree with them.
 
@@ -51,120 +39,79 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
         PruneHeadsError: If the model has no tokens or shows no maps, or parses or runs cannot be read or do not fit.
     """
     study, lab = Study("roles", reporter), Lab(setup, reporter)
-    subject = lab.subject
-    if subject.objective.head.reads != "text":
-        must = "roles must be of a model of texts, for they are about tokens"
-        raise UnfitError(
-            f"{must}; {subject.classifier.name} reads an {subject.objective.head.reads}. Name another model"
-        )
-    predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])
+    subject, split = lab.subject, options.split or lab.subject.task.spec.eval_splits[0]
+    predictions = lab.predictions(split)
     batches = predictions.batches
     if not isinstance(batches.inputs.get("input_ids"), Ragged):
-        raise UnfitError(f"roles must be of a model that is given tokens; {subject.classifier.name} is given others")
-    source, parses, n_misfit = read_parses(setup, options, predictions)
-    parsed = {"source": source, "fingerprint": _fingerprint(parses)} if source else None
+        must = "roles must be of a model of texts, which it is given as tokens"
+        raise UnfitError(f"{must}; {subject.classifier.name} is given {', '.join(batches.inputs)}. Name another model")
+    parsed, syntax, sentences = read_sentences(setup, options, predictions)
     others = [read_run(path, subject.n_heads) for path in options.against]
-    runs = [source for source, _ in others]
-    study.begin(setup, options, **identify(subject, [predictions.split]), parsed=parsed, against=runs)
+    asked = {"parsed": parsed, "against": [source for source, _ in others]}
+    study.begin(setup, options, **identify(subject, [predictions.split]), **asked)
 
     with evaluating(subject.model):
         longest = batches.batch(np.asarray([batches.n_tokens.argmax()])).to(subject.device)
         faults = unproved_maps(subject.model, longest.inputs)
-    found = Roles(subject.model, vocabulary_of(subject, batches), seed=options.seed, without=faults)
+    tokens = np.concatenate([batches.inputs[name].values for name in TOKENS if name in batches.inputs])
+    known = Vocabulary.of(subject.classifier.tokenizer, tokens)
+    found = Roles(subject.model, known, seed=options.seed, without=faults)
     if faults and faults.keys() >= {block.name for block in subject.blocks if block.n_heads}:
         raise UnsupportedModelError(next(iter(faults.values())))
     with reporter.stage("looking at texts", batches.n_examples) as progress:
         found.look(batches, progress=progress)
     study.lap("texts")
     try:
-        found.look(with_tokens(batches, repeated(subject, options.seed)), on="repeated")
+        found.look(with_tokens(batches, repeated(subject, options.seed)), "repeated")
     except UnfitError as error:
         reporter.note(f"induction is not measured: {error}")
-    syntax: dict[str, Any] | None = None
-    if parses:
-        sentences, n_out = with_words(subject, parses)
-        n_misfit += n_out
-        if not sentences:
-            must = f"{source}: some parse must fit its text and the tokens of the model"
-            raise DataError(f"{must}; none of {n_misfit} does. Check that text and parse are of one sentence")
+    if syntax:
         with reporter.stage("looking at parses", len(sentences)) as progress:
             given = with_tokens(batches, [sentence.ids for sentence in sentences])
-            found.look_at_words(given, sentences, progress)
-        if n_misfit:
-            reporter.note(f"{source}: {n_misfit} sentences are left out, for their words are not those of the tokens")
-        syntax = {"source": source, "n_sentences": len(sentences), "n_left_out": n_misfit, "relations": _pairs(found)}
+            found.look(given, "parses", progress, sentences)
+        syntax |= {"relations": best_offsets(sentences, found.is_causal)}
     study.lap("repeated and parsed")
     if found.unseen:
         reporter.note(f"no scores, for their maps are not of tokens, or not proved: {some(sorted(found.unseen))}")
 
-    columns, names = columns_of(found, predictions.split.name)
-    about = {"task": subject.task.spec.name, "split": predictions.split.name, "n_texts": batches.n_examples}
-    found_out = {"columns": columns, "roles": names, "compared": [compared(other, columns) for other in others]}
-    found_out["definitions"] = described([column["name"] for column in columns])
-    blocks = [block.describe() for block in subject.blocks]
+    columns, names = columns_of(found, split)
+    about = {"task": subject.task.spec.name, "split": split, "n_texts": batches.n_examples}
+    about |= {"blocks": [block.describe() for block in subject.blocks], "syntax": syntax}
+    about |= {"columns": columns, "roles": names, "compared": [compared(other, columns) for other in others]}
+    about["definitions"] = described([column["name"] for column in columns])
     study.lap("statistics")
-    return study.record(subject.device, **about, blocks=blocks, syntax=syntax, **found_out)
+    return study.record(subject.device, **about)
 
 
-def columns_of(found: Roles, split: str) -> tuple[list[dict[str, Any]], Rows]:
-    """The columns of a record, one a score that was measured and one of roles; and all roles of each head."""
+def columns_of(found: Roles, split: str) -> tuple[list[dict[str, Any]], list[list[list[str] | None]]]:
+    """The columns of a record, one of roles and one a score that was measured; and all roles of each head.
 
-    def rows(of: Callable[[int, int], Any]) -> Rows:
-        """One row a block, one cell a head in the original numbering; None for one that is gone or not measured."""
-        cells: Rows = [[None] * block.n_original_heads for block in found.blocks]
-        for place, block in enumerate(found.blocks):
-            for i, head in enumerate(block.original_heads):
-                cells[place][head] = of(place, i)
-        return cells
-
-    about = {"group": "role", "errors": None, "p_adjusted": None, "alpha": None, "better": None}
-    columns, scores = list[dict[str, Any]](), defaultdict[tuple[int, int], dict[str, Any]](dict)
+    One row a block, one cell a head in the original numbering; None for one that is gone or not measured. Numbers have
+    six digits: these are enough, and the same on other machines.
+    """
+    counts = HeadCounts(block.n_original_heads for block in found.blocks)
+    about = {"group": "role", **dict.fromkeys(("low", "high", "null", "errors", "p_adjusted", "alpha", "better"))}
+    columns, scores = list[dict[str, Any]](), defaultdict[Head, dict[str, Any]](dict)
     for name, score in SCORES.items():
-        every = [found.of(block, name) for block in range(len(found.blocks))]
-        parts = {part: rows(partial(_cell, every, part)) for part in _PARTS}
-        if all(value is None for value in chain(*parts["value"])):
-            continue
-        for place, i in ((place, i) for place, block in enumerate(found.blocks) for i in range(block.n_heads)):
-            value, low, _, null = (_cell(every, part, place, i) for part in _PARTS)
-            if value is not None:
-                scores[place, i][name] = (value, value if low is None else low, null)
-        said = {"name": name, "title": score.title, "kind": "number", "unit": score.unit or _UNITS[score.form]}
-        on = split if score.on == "texts" else None
-        columns.append({**said, **about, "values": parts.pop("value"), **parts, "note": score.note, "split": on})
-    names = rows(lambda *head: roles_of(scores[head]) if head in scores else None)
-    first = [[None if cell is None else (cell or [NONE])[0] for cell in row] for row in names]
-    said = {"name": "role", "title": "Role", "kind": "category", "unit": ""}
+        cells = {
+            (place, head): [float(f"{number:.6g}") if np.isfinite(number) else None for number in numbers]
+            for place, block in enumerate(found.blocks)
+            for head, *numbers in zip(block.original_heads, *found.of(place, name), strict=True)
+            if np.isfinite(numbers[0])
+        }
+        for head, (value, low, _, null) in cells.items():
+            scores[head][name] = (value, low, null)
+        if cells:
+            column = {**about, "name": name, "title": score.title, "kind": "number", "unit": FORMS[score.form]["unit"]}
+            column |= {"note": score.note, "split": split if score.on == "texts" else None}
+            for i, part in enumerate(("values", "low", "high", "null")):
+                column[part] = counts.rows({head: numbers[i] for head, numbers in cells.items()})
+            columns.append(column)
+    played = {head: roles_of(of) for head, of in scores.items()}
+    first = counts.rows({head: (names or [NONE])[0] for head, names in played.items()})
     note = "The most special role that the head plays; 'definitions' has the thresholds, 'roles' all roles."
-    none = dict.fromkeys(("low", "high", "null"))
-    return [{**said, **about, "values": first, **none, "note": note, "split": split}, *columns], names
-
-
-_PARTS = ("value", "low", "high", "null")
-_UNITS = {"weight": "share of attention", "maximum": "share of queries"}
-
-
-def _cell(every: Sequence[Measured | None], part: str, block: int, place: int) -> float | None:
-    """A finite number of a head, or None; six digits are enough, and the same on other machines."""
-    values = getattr(every[block], part, None)
-    return None if values is None or not np.isfinite(values[place]) else float(f"{values[place]:.6g}")
-
-
-def _pairs(found: Roles) -> dict[str, Any]:
-    """Of each relation and direction: how many pairs there were, and their most frequent distance with its share."""
-    made = {}
-    for name in RELATION_SCORES:
-        if best := found.best_offset(name, False) or found.best_offset(name, True):
-            n = max(counts[name].total() for counts in found.offsets.values())
-            made[name] = {"n_pairs": n, "best_offset": best[0], "share_there": float(f"{best[1]:.6g}")}
-    return made
-
-
-def vocabulary_of(subject: Subject, batches: Batches) -> Vocabulary:
-    """The tokenizer's tokens, counted in these texts."""
-    flat = np.concatenate([batches.inputs[name].values for name in TOKENS if name in batches.inputs])
-    flat = flat[flat >= 0]  # labels may hold what is not predicted
-    size = max(len(subject.classifier.tokenizer), int(flat.max(initial=0)) + 1)
-    return Vocabulary.of(subject.classifier.tokenizer, torch.from_numpy(np.bincount(flat, minlength=size)))
+    role = {**about, "name": "role", "title": "Role", "kind": "category", "unit": "", "note": note, "split": split}
+    return [{**role, "values": first}, *columns], counts.rows(played)
 
 
 def repeated(subject: Subject, seed: int) -> list[list[int]]:
@@ -180,73 +127,60 @@ def repeated(subject: Subject, seed: int) -> list[list[int]]:
     return rows
 
 
-def read_parses(setup: Setup, options: RoleSources, predictions: Predictions) -> tuple[str, list[Parse], int]:
-    """Where the parses that were asked for are from, the parses, and how many do not fit their text.
-
-    Raises:
-        DataError: If there are none, or a file cannot be read.
-        OptionError: If spaCy or its model is not installed.
-    """
-    if options.conllu:
-        name = options.conllu.name
-        return name, from_conllu(text_at(options.conllu), name)[: setup.max_examples], 0
-    if options.spacy:
-        columns = [predictions.split.columns.get(name, ()) for name in ("text", "text_pair")]
-        texts = [text for text in dict.fromkeys(chain(*columns)) if isinstance(text, str) and text.strip()]
-        return f"spaCy {options.spacy}", list(by_spacy(_pipeline(options.spacy), texts)), 0
-    if not options.parses:
-        return "", [], 0
-    official, folder = GLUE.get(predictions.subject.task.spec.name), setup.data_dir
-    if official is None or folder is None:
-        raise DataError("--parses must be of a GLUE task with its official files; name them by --data-dir")
-    inner = folder / official["folder"]
-    path = (inner if inner.is_dir() else folder) / "train.tsv"
-    name, found, n_misfit = f"{path.parent.resolve().name}/{path.name}", dict[str, Parse](), 0
-    header, *lines = (line.removesuffix("\r").split("\t") for line in text_at(path, name).split("\n"))
-    places = [(header.index(c), header.index(f"{c}_parse")) for c in header if f"{c}_parse" in header]
-    if not places:
-        raise DataError(f"{name}: --parses needs columns of parses, such as sentence1_parse; it has none. Try --conllu")
-    parsed = (line for line in lines if len(line) == len(header) and all(line[tree] for _, tree in places))
-    for line in islice(parsed, setup.max_examples):
-        for text, tree in places:
-            try:
-                found.setdefault(line[text], from_tree(line[tree], line[text]))
-            except ValueError:
-                n_misfit += 1
-    if not found:
-        raise DataError(f"{name}: some row must have parses that fit its texts; got none. Try --conllu")
-    return name, list(found.values()), n_misfit
-
-
-def _pipeline(name: str) -> Any:
-    try:
-        import spacy
-
-        return spacy.load(name)
-    except (ImportError, OSError, ValueError) as error:
-        must = f"--spacy must name a model that is installed with spaCy (extra 'spacy'); got {name}"
-        raise OptionError(f"{must}: {first_line(error)}. Or give parses by --conllu") from error
-
-
-def with_words(subject: Subject, parses: Sequence[Parse]) -> tuple[list[Sentence], int]:
-    """Parses as the model is given them, and how many do not fit its tokens or are too long.
+def read_sentences(
+    setup: Setup, options: RoleSources, predictions: Predictions
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[Sentence]]:
+    """The parses that are asked for, as the model is given them: their identity, a report, and the sentences.
 
     Raises:
         CheckpointError: If the tokenizer does not say where its tokens are in the text.
+        DataError: If none fits, or a file cannot be read.
+        OptionError: If spaCy or its model is not installed.
     """
-    tokenizer = subject.classifier.tokenizer
+    subject, tokenizer = predictions.subject, predictions.subject.classifier.tokenizer
+    if options.conllu:
+        source = options.conllu.name
+        parses, n_misfit = from_conllu(text_at(options.conllu), source)[: setup.max_examples], 0
+    elif options.spacy:
+        columns = [predictions.split.columns.get(name, ()) for name in ("text", "text_pair")]
+        texts = [text for text in dict.fromkeys(chain(*columns)) if isinstance(text, str) and text.strip()]
+        source, parses, n_misfit = f"spaCy {options.spacy}", list(by_spacy(options.spacy, texts)), 0
+    elif options.parses:
+        source, parses, n_misfit = _of_training(setup, subject.task.spec)
+    else:
+        return None, None, []
     if not tokenizer.is_fast:
         must = "the tokenizer must say where its tokens are in a text, as fast tokenizers do"
         raise CheckpointError(f"{must}; this one is a {type(tokenizer).__name__}. Save it with its tokenizer.json")
     given = tokenizer([parse.text for parse in parses], return_offsets_mapping=True, verbose=False)
     every = zip(parses, given["input_ids"], given["offset_mapping"], strict=True)
-    found = [aligned(parse, ids, at) if len(ids) <= subject.n_max else None for parse, ids, at in every]
-    there = [sentence for sentence in found if sentence is not None]
-    return [sentence for sentence in there if sentence.arcs], len(found) - len(there)
+    placed = [aligned(parse, ids, at) if len(ids) <= subject.n_max else None for parse, ids, at in every]
+    sentences = [sentence for sentence in placed if sentence is not None and sentence.arcs]
+    n_out = n_misfit + placed.count(None)
+    if not sentences:
+        must = f"{source}: some parse must have relations, and fit its text and the tokens of the model"
+        raise DataError(f"{must}; none of {len(parses) + n_misfit} does. Check that text and parse are of one sentence")
+    if n_out:
+        predictions.reporter.note(
+            f"{source}: {n_out} sentences are left out, for their words are not those of the tokens"
+        )
+    kept = "".join(repr((parse.text, parse.words, parse.arcs)) for parse in parses)
+    fingerprint = hashlib.sha256(kept.encode("utf-8", "surrogatepass")).hexdigest()
+    report = {"source": source, "n_sentences": len(sentences), "n_left_out": n_out}
+    return {"source": source, "fingerprint": fingerprint}, report, sentences
 
 
-def _fingerprint(parses: Sequence[Parse]) -> str:
-    digest = hashlib.sha256()
-    for parse in parses:
-        digest.update(repr((parse.text, parse.words, parse.arcs)).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+def _of_training(setup: Setup, spec: TaskSpec) -> tuple[str, list[Parse], int]:
+    """The parses in the official training file: where they are from, they, and how many do not fit their text."""
+    if spec.official is None or setup.data_dir is None:
+        raise DataError("--parses must be of a GLUE task with its official files; name them by --data-dir")
+    trees = {text: f"{c}_parse" for text, c in zip(spec.text_columns, spec.official["text_columns"], strict=True)}
+    table, found, n_misfit = read_tsv(spec, "train", setup.data_dir, tuple(trees.values())), dict[str, Parse](), 0
+    parsed = (row for row in table.rows.values() if all(row[tree] for tree in trees.values()))
+    for row in islice(parsed, setup.max_examples):
+        for text, tree in ((str(row[text]), str(row[tree])) for text, tree in trees.items()):
+            try:
+                found.setdefault(text, from_tree(tree, text))
+            except ValueError:
+                n_misfit += 1
+    return table.source, list(found.values()), n_misfit

@@ -9,11 +9,12 @@ from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
 from prune_heads.importance.criteria import asked_masks
-from prune_heads.options import Scoring, Setup
+from prune_heads.options import Cluster, Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Reporter
-from prune_heads.studies.setup import identify_split, load_split, load_subject, predictions_of
-from prune_heads.studies.spreading import Spread
+from prune_heads.runs import Study
+from prune_heads.studies.setup import costs_of, identify, identify_split, load_split, load_subject, predictions_of
+from prune_heads.studies.spreading import Spread, spread_over
 from prune_heads.tasks.task import Split
 
 Share = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], dict[str, Any]]
@@ -55,10 +56,8 @@ def configuration_of(scoring: Scoring) -> dict[str, Any]:
 def note_oracle(criterion: str, split: Split, reported: Sequence[Split], reporter: Reporter) -> None:
     """Say so where heads are put in order by the very answers that the order is judged by."""
     if criterion_of(criterion).looks_at == "answers" and split.name in [each.name for each in reported]:
-        reporter.note(
-            f"{criterion}: heads are ordered by what was measured on {split.name}, which is reported on too: an "
-            "oracle, which flatters"
-        )
+        why = f"heads are ordered by what was measured on {split.name}, which is reported on too"
+        reporter.note(f"{criterion}: {why}: an oracle, which flatters")
 
 
 def score(
@@ -203,3 +202,20 @@ class Lab:
             **({} if source is None else {"criterion_source": source}),
             "examples": repr(found),
         }
+
+
+def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:
+    """Score the heads, here or on a cluster."""
+    criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
+    study = Study("score", reporter)
+    with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
+        lab = Lab(setup, reporter)
+        subject, examples = lab.subject, lab.examples(scoring)
+        splits = [] if examples is None else [examples.split]
+        study.begin(setup, configuration_of(scoring), **identify(subject, splits))
+        scored = score(subject, scoring, examples, spread=spread)
+    study.lap("score")
+    record = study.record(subject.device, task=subject.task.spec.name, costs=costs_of(subject.classifier))
+    if cluster.shards is not None and not criterion.needs_data:  # not in the record, which is the same wherever made
+        reporter.note(f"{scoring.criterion} looks at no examples and is done at once: here, not on a cluster")
+    return Found(record, scored.report(), scored=scored)

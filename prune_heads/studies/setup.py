@@ -108,8 +108,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def identify(subject: Subject, splits: Sequence[Split]) -> dict[str, Any]:
-    """For records: the model and the data by name and fingerprint, and what is measured on them."""
-    return {**identify_model(subject.classifier), **identify_data(subject, splits)}
+    """For records: the model and the data by name and fingerprint, and what is measured on them.
+
+    Of translations also how they are written and compared.
+    """
+    about = {"metric": subject.task.spec.metric, **subject.objective.about(subject.n_max)}
+    return {**identify_model(subject.classifier), **about, "data": [identify_split(split) for split in splits]}
 
 
 def identify_model(classifier: Checkpoint) -> dict[str, Any]:
@@ -123,21 +127,9 @@ def costs_of(classifier: Checkpoint) -> dict[str, Any]:
     return head_costs(classifier.model, classifier.usual_length())
 
 
-def identify_data(subject: Subject, splits: Sequence[Split]) -> dict[str, Any]:
-    """For records: the data, and what is measured on them; of translations also how they are written and compared."""
-    about = {"metric": subject.task.spec.metric, **subject.objective.about(subject.n_max)}
-    return {**about, "data": [identify_split(split) for split in splits]}
-
-
 def identify_split(split: Split) -> dict[str, Any]:
     """For records: where the examples came from, how many there are, were taken and cut, and their fingerprint."""
-    left = {"n_left_out": len(split.left_out), "n_cut": split.n_cut}
-    return {
-        "split": split.name,
-        "source": split.source,
-        "n_examples": len(split),
-        "n_available": split.n_available,
-        **{name: n for name, n in left.items() if n},
-        **({"n_groups": len(set(split.groups))} if split.groups else {}),
-        "fingerprint": split.fingerprint,
-    }
+    about: dict[str, Any] = {"split": split.name, "source": split.source}
+    about |= {"n_examples": len(split), "n_available": split.n_available}
+    left = {"n_left_out": len(split.left_out), "n_cut": split.n_cut, "n_groups": len(set(split.groups))}
+    return {**about, **{name: n for name, n in left.items() if n}, "fingerprint": split.fingerprint}

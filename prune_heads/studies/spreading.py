@@ -58,11 +58,7 @@ class Spread:
     reporter: Reporter
 
     def gradients(self, examples: Predictions, masked: HeadMask | None = None) -> GateGradients:
-        """As `gate_gradients`, with its very batches.
-
-        Raises:
-            PruneHeadsError: See `Shards.run`.
-        """
+        """As `gate_gradients`, with its very batches; errors as of `Shards.run`."""
         batches = examples.batches
         steps = np.array_split(np.arange(len(batches)), min(len(batches), _PARTS_A_WORKER * self.shards.n))
         size, n = batches.batch_size, batches.n_examples
@@ -80,15 +76,12 @@ class Spread:
         memory: int | None = None,
         compiled: bool = False,
     ) -> None:
-        """See to it that the store has the predictions under these masks, of each split.
+        """See to it that the store has the predictions under these masks, of each split; errors as of `gradients`.
 
         Args:
             asked: Splits, each with its masks.
             memory: MiB of activations a pass, of each worker.
             compiled: Compile the layers first.
-
-        Raises:
-            PruneHeadsError: See `Shards.run`, `predict_masks`.
         """
         parts = []
         with ExitStack() as held:

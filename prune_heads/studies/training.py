@@ -105,11 +105,9 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     logged = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
     epochs, before = [], 0
     for about in (entry[_EPOCH] for entry in history if _EPOCH in entry):
-        total, last = 0.0, before
-        for step, loss in logged:
-            if last < step <= about["step"]:
-                total, last = total + loss * (step - last), step
-        epochs.append({**about, "loss": round(total / (about["step"] - before), 4)})
+        steps, losses = zip(*(part for part in logged if before < part[0] <= about["step"]), strict=True)
+        loss = np.average(losses, weights=np.diff([before, *steps]))
+        epochs.append({**about, "loss": round(float(loss), 4)})
         before = about["step"]
     return epochs
 
@@ -209,9 +207,9 @@ class _Watch(transformers.TrainerCallback):
 
 def last_whole(work: Path, reporter: Reporter) -> Path | None:
     """The save with most steps that is whole, file by file as its seal says; a later one that is damaged is named."""
-    numbers = {save: save.name.removeprefix(_SAVE) for save in work.glob(f"{_SAVE}*")}
-    saves = sorted((save for save, n in numbers.items() if n.isdecimal()), key=lambda save: int(numbers[save]))
-    for save in reversed(saves):
+    steps = {save: save.name.removeprefix(_SAVE) for save in work.glob(f"{_SAVE}*")}
+    saves = {int(step): save for save, step in steps.items() if step.isdecimal()}
+    for step, save in sorted(saves.items(), reverse=True):
         try:
             sealed = json.loads((save / _SEAL_FILE).read_bytes())["sha256"]
             problem = next((f"{name} is damaged" for name, sha in sealed.items() if _digest(save / name) != sha), None)
@@ -220,9 +218,9 @@ def last_whole(work: Path, reporter: Reporter) -> Path | None:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             problem = f"{_SEAL_FILE} is damaged"
         if problem is None:
-            reporter.note(f"went on from step {numbers[save]}, where an earlier process was stopped")
+            reporter.note(f"went on from step {step}, where an earlier process was stopped")
             return save
-        reporter.note(f"what was saved at step {numbers[save]} is not used: {problem}")
+        reporter.note(f"what was saved at step {step} is not used: {problem}")
     return None
 
 

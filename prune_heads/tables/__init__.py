@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +62,6 @@ class Table:
     absent: str = ""  # what stands for None; nothing in CSV
     n_keys: int = 1  # columns that say what a row is of; a narrow terminal repeats them beside each part of the others
     n_foot: int = 0  # rows at the end that sum the others up
-    depth: int = 0  # how much deeper than others its heading stands on a page
     gap: int = 2  # characters between two columns in the terminal
     colour_note: str = ""  # what the colours mean; said only where there are some
 
@@ -121,7 +120,7 @@ class Table:
     def markdown_parts(self, level: int) -> Iterator[str]:
         """The title if there is one, the table, and its notes."""
         if self.title:
-            yield in_markdown(f"{'#' * (level + self.depth)} {self.title}")
+            yield in_markdown(f"{'#' * level} {self.title}")
         lines = [list(self.heading), ["---"] * len(self.heading), *self.texts()]
         rows = (" | ".join(in_markdown(cell).replace("|", r"\|") for cell in cells) for cells in lines)
         yield "\n".join(f"| {row} |" for row in rows)
@@ -191,8 +190,7 @@ class Table:
         ]
         return "\n".join(lines) + "\n"
 
-    def _repr_html_(self) -> str:
-        return self.to_html()
+    _repr_html_ = to_html
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         from prune_heads.tables.terminal import drawn
@@ -211,6 +209,11 @@ class Page:
         """In Markdown; the titles of the tables are headings of the second level."""
         parts = ([in_markdown(part)] if isinstance(part, str) else part.markdown_parts(2) for part in self.parts)
         return "\n\n".join([in_markdown(f"# {self.title}"), *(text for texts in parts for text in texts)]) + "\n"
+
+    def to_latex(self) -> str:
+        """Its tables in LaTeX, each with the title of the page before its own; no paragraphs."""
+        tables = (part for part in self.parts if isinstance(part, Table))
+        return "\n".join(replace(each, title=f"{self.title}; {each.title}").to_latex() for each in tables)
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         from prune_heads.tables.terminal import drawn_page

@@ -7,14 +7,14 @@ that `--task` names, what is left out is as that kind has it.
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prune_heads import reading
 from prune_heads.errors import DataError, TaskError
+from prune_heads.files import read_toml as toml_file
 from prune_heads.objectives import METRIC_NAMES, TASKS, Row, TaskSpec, rows_for
-from prune_heads.objectives.rows import READERS, Table, read_file
+from prune_heads.objectives.rows import READERS, Table
 from prune_heads.visible import brief
 
 _LONG = 19  # digits of labels that are sorted by alphabet: no number of 64 bits has so many
@@ -66,9 +66,7 @@ def _faults(own: OwnData) -> Iterator[str]:
             yield f"the {split} file must end with {shown}, got {path.name}"
     allowed, labels = rows[0].n_columns, own.labels
     if len(own.text_columns) not in allowed:
-        said = " or ".join(("one", "two", "three")[n - 1] for n in allowed)
-        noun = "column" if allowed == (1,) else "columns"
-        yield f"{said} text {noun} must be named, got {len(own.text_columns)}"
+        yield f"text columns must be {' or '.join(map(str, allowed))} in number, got {len(own.text_columns)}"
     for what, names in (("text and label columns", (*own.text_columns, own.label_column)), ("labels", labels or ())):
         if twice := [name for name, n in Counter(names).items() if n > 1]:
             yield f"{what} must differ, got {twice[0]} twice"
@@ -95,46 +93,37 @@ def _are(value: object, *kinds: type) -> bool:
 
 _KINDS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": ("name must be a text", _is_text),
-    "text_columns": ("text_columns must be a list of texts", lambda value: _are(value, str)),
-    "label_column": ("label_column must be a text", _is_text),
-    "cluster_column": ("cluster_column must be a text", _is_text),
-    "metric": ("metric must be a text", _is_text),
-    "files": (
-        "[files] must give one file name a split",
-        lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
-    ),
-    "labels": ("labels must be a list of texts, whole numbers or booleans", lambda value: _are(value, str, int)),
-    "task": (f"task must be one of {', '.join(_KINDS)}, or be left out", _KINDS.__contains__),
+    **dict.fromkeys(("name", "label_column", "cluster_column", "metric"), ("a text", _is_text)),
+    "text_columns": ("a list of texts", lambda value: _are(value, str)),
+    "labels": ("a list of texts, whole numbers or booleans", lambda value: _are(value, str, int)),
+    "files": ("a file name for each split", lambda value: isinstance(value, dict) and _are([*value.values()], str)),
+    "task": (f"one of {', '.join(_KINDS)}, or be left out", _KINDS.__contains__),
 }
 """Key of the TOML file -> what its value must be, and whether it is."""
 
 
 def read_toml(path: Path) -> OwnData:
     """Read a description of one's own data; `TaskError` lists every fault of the file."""
-    raw = reading.read_toml(path, "the task file", TaskError)
-    faults = []
+    raw = toml_file(path, "the task file", TaskError)
+    good = {key: raw[key] for key, (_, fits) in _KEYS.items() if key in raw and fits(raw[key])}
+    faults = [f"{key} must be {_KEYS[key][0]}, got {raw[key]!r}" for key in raw if key in _KEYS and key not in good]
     for key in (key for key in raw if key not in _KEYS):
         near = difflib.get_close_matches(key, _KEYS, n=1)
         cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
         faults.append(f"the key {key} is unknown; {cure}")
-    good = {key: raw[key] for key, (_, fits) in _KEYS.items() if key in raw and fits(raw[key])}
-    faults += [f"{must}, got {raw[key]!r}" for key, (must, _) in _KEYS.items() if key in raw and key not in good]
-    kind, metric = good.get("task", "labelled"), good.get("metric", "")
-    row = rows_for(kind)[0]
+    kind, metric = good.pop("task", "labelled"), good.get("metric", "")
     required = ("name", "files", *(("text_columns", "label_column", "metric") if kind == "labelled" else ()))
     faults += [f"the key {key} must be there" for key in required if key not in raw]
-    faults += [f"{key} must not be named beside task = {kind!r}" for key in row.fixed if key in raw]
+    faults += [f"{key} must not be named beside task = {kind!r}" for key in rows_for(kind)[0].fixed if key in raw]
     if "task" not in raw and metric in METRIC_NAMES and not rows_for("labelled", metric):
         others = {each: rows_for(each)[0] for each in _KINDS if rows_for(each, metric)}
         place = "beside" if any(other.classes for other in others.values()) else "in place of"
         faults.append(f"task = {' or '.join(map(repr, others))} must stand {place} the metric {metric}")
-    files = {split: path.parent / file for split, file in good.get("files", {}).items()}
-    labels = tuple(map(str, good["labels"])) if "labels" in good else None
-    columns, label_column = tuple(good.get("text_columns", ())), good.get("label_column", "")
+    good["files"] = {split: path.parent / file for split, file in good.get("files", {}).items()}
+    if "labels" in good:
+        good["labels"] = tuple(map(str, good["labels"]))
     try:
-        about = (metric, labels, good.get("name", ""), kind, good.get("cluster_column", ""))
-        own = OwnData(files, columns, label_column, *about)
+        own = OwnData(kind=kind, **good)
     except TaskError as error:
         faults.append(str(error))
     if faults:
@@ -156,24 +145,23 @@ def spec_of(own: OwnData) -> TaskSpec:
         found = {label for split in own.files for label in _labels_in(own, read_own(own, split))}
         by_value = all(len(label) < _LONG and label.removeprefix("-").isdecimal() for label in found)
         labels = tuple(sorted(found, key=lambda label: (int(label) if by_value else 0, label)))
-        least, is_f1 = 1 if own.row.classes == "many" else 2, own.metric == "f1"
-        if len(labels) < least or (is_f1 and len(labels) > 2):
-            needed = "two labels" if is_f1 else "at least one label" if least == 1 else "at least two labels"
-            rest = "; rows that are invalid are left out" if own.skip_invalid else ""
-            got = f"{', '.join(labels[:10]) or 'none'}{rest}. Name all labels with --labels, or another column"
+        least, most = 1 if own.row.classes == "many" else 2, 2 if own.metric == "f1" else len(labels)
+        if not least <= len(labels) <= most:
+            needed = "two labels" if own.metric == "f1" else f"at least {'one label' if least == 1 else 'two labels'}"
+            got = f"{', '.join(labels[:10]) or 'none'}. Name all labels with --labels, or another column"
             raise DataError(f"{files}: {needed} must be in the column {own.label_column}, got {got}")
     others = tuple(split for split in own.files if split != "train") or ("validation",)
-    spec = TaskSpec(own.name, own.text_columns, own.metric, labels, f"one's own: {files}", own.kind, eval_splits=others)
     shared = own.cluster_column or own.row.clustered or ""
     if shared in own.row.columns:  # by its place, for one's own files may call it otherwise
         shared = own.text_columns[own.row.columns.index(shared)]
-    return replace(spec, label_column=own.label_column, cluster_column=shared)
+    about: dict[str, Any] = {"kind": own.kind, "eval_splits": others}
+    about |= {"label_column": own.label_column, "cluster_column": shared}
+    return TaskSpec(own.name, own.text_columns, own.metric, labels, f"one's own: {files}", **about)
 
 
 def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
-    is_many = own.row.classes == "many"
-    for place, value in zip(table.places, table.labels(own.label_column), strict=True):
-        for label in value if is_many and isinstance(value, list) else [value]:
+    for place, value in zip(table.rows, table.labels(own.label_column), strict=True):
+        for label in value if own.row.classes == "many" and isinstance(value, list) else [value]:
             if isinstance(label, str) and label:
                 yield label
             elif not own.skip_invalid:
@@ -181,18 +169,31 @@ def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
 
 
 def read_own(own: OwnData, split: str) -> Table:
-    """Read one split of one's own data; `DataError` if its file cannot be read, or lacks a column."""
-    wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
+    """The rows of one split, in the order of its file, or of its folder, which the reader of an empty ending reads.
+
+    Raises:
+        DataError: The file is missing, empty or unreadable, lacks a column, or has a row that is no row, unless these
+            are to be left out.
+    """
+    path, readers = own.files[split], {**READERS, **own.row.load().readers}
+    is_folder = path.is_dir() and "" in readers
+    if not path.is_file() and not is_folder:
+        raise DataError(f"the data file must be there, got {path}, which is no file")
+    cures = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file) names another")
     for name, column in (("label", own.label_column), ("cluster", own.cluster_column)):
         if column:
-            wanted.setdefault(column, f"--{name}-column ({name}_column in a TOML file)")
-    objective = own.row.load()
-    table = read_file(own.files[split], wanted, objective.readers, skip_invalid=own.skip_invalid)
-    if (mark := objective.separator) and own.label_column:
-        table.change(own.label_column, lambda cell: _parts(cell, mark) if isinstance(cell, str) else cell)
+            cures.setdefault(column, f"--{name}-column ({name}_column in a TOML file) names another")
+    table = Table(path.name, left_out=[] if own.skip_invalid else None)
+    if is_folder or path.stat().st_size:
+        readers["" if is_folder else path.suffix](path, table, list(cures))
+        for column, cure in cures.items():
+            table.require([column], cure)
+    if not table.rows and not table.left_out:
+        raise DataError(f"{path.name}: at least one example must be there, got none")
+    if (mark := own.row.separator) and own.label_column:
+
+        def parted(cell: Any) -> Any:
+            return [each.strip() for each in cell.split(mark) if cell.strip()] if isinstance(cell, str) else cell
+
+        table.change(own.label_column, parted)
     return table
-
-
-def _parts(text: str, separator: str) -> list[str]:
-    """Labels in one text; an empty one holds none."""
-    return [each.strip() for each in text.split(separator)] if text.strip() else []

@@ -3,7 +3,7 @@
 The official files are `train.tsv`, `dev.tsv`, ..., unquoted. Of WMT no more pairs are fetched than are asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,10 @@ GLUE: Mapping[str, Mapping[str, Any]] = {name: spec.official for name, spec in T
 """Task name, which is also the hub's configuration -> its official files."""
 
 
-def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
+def read_tsv(spec: TaskSpec, split: str, data_dir: Path, parses: Sequence[str] = ()) -> Table:
     """One split of a GLUE task from its official file, in the task's own folder or in the one that holds it.
+
+    Columns of parses that are asked for are read as well, by their own name.
 
     Raises:
         DataError: The folder or the file is missing, or something in it is not as in the official file; the
@@ -43,17 +45,19 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
         must = f"{name}: the file must be there, got a folder with these .tsv files: {there}"
         raise DataError(f"{must}; the data folder must be the task's own, or the one that holds it")
+    if not (text := text_at(path, name)).strip():
+        raise DataError(f"{name}: at least one example must be there, got an empty file")
     # Not splitlines(): texts may hold other characters that it takes for line ends.
-    lines = [line.removesuffix("\r") for line in text_at(path, name).removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     codes = {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
     first = 0 if "header" in files else 1
     header, may_be_empty = files.get("header") or lines[0].split("\t"), files.get("empty_texts", False)
     table = Table(name, header, codes=codes, may_be_empty=may_be_empty)
     official = f"the file must be the official GLUE file of {files['folder']}, unquoted TSV"
     columns = (*files["text_columns"], files["label_column"])
-    for column in columns:
-        table.require(column, official)
-    ours = dict(zip(columns, (*spec.text_columns, spec.label_column), strict=True))
+    table.require(columns, official)
+    table.require(parses, "--parses needs columns of parses, such as sentence1_parse. Try --conllu")
+    ours = dict(zip((*columns, *parses), (*spec.text_columns, spec.label_column, *parses), strict=True))
     n_broken = files.get("broken_lines", 0)
     for number, line in enumerate(lines[first:], first + 1):
         fields = line.split("\t")
@@ -80,15 +84,14 @@ def read_glue(spec: TaskSpec, split: str) -> Table:
             # Not load_dataset in offline mode: that is a constant, read when its module is imported.
             builder = Cache(repo_id=REPOSITORY, dataset_name="glue", config_name=spec.name, version="auto", hash="auto")
         except ValueError:
-            must = f"{spec.name}: {REPOSITORY} must be in reach or in the cache of this machine"
-            cure = "pass --data-dir FOLDER with the official GLUE files (train.tsv, dev.tsv) instead"
-            raise DataError(f"{must}, got {type(reason).__name__}: {first_line(reason)}; {cure}") from reason
+            must = f"{REPOSITORY} must be in reach or in the cache of this machine, got {first_line(reason)}"
+            cure = "pass --data-dir FOLDER with the official GLUE files instead"
+            raise DataError(f"{spec.name}: {must}; {cure}") from reason
     where = f"{REPOSITORY}/{spec.name}@{builder.hash}"
     table = Table(where, may_be_empty=True)  # as the official files are: two questions of QQP are empty
     columns = (*spec.text_columns, spec.label_column)
     table.add_dataset(builder.as_dataset(split=split), columns, f"{where} {split} row")
-    for column in columns:
-        table.require(column, "the data must be those of GLUE")
+    table.require(columns, "the data must be those of GLUE")
     return table
 
 
@@ -108,8 +111,7 @@ def read_wmt(spec: TaskSpec, split: str, n: int | None = None) -> Table:
         pairs = [row.get("translation") or {} for row in islice(builder.as_streaming_dataset(split=split), n)]
     except Exception as reason:
         must = f"{spec.name}: {WMT} must be in reach, got {type(reason).__name__}: {first_line(reason)}"
-        cure = "pass --task translation with --train-file and --validation-file, pairs of your own, instead"
-        raise DataError(f"{must}; {cure}") from reason
+        raise DataError(f"{must}; pass --task translation with --train-file and --validation-file instead") from reason
     # The training pairs are as they were found on the web and in books: a few have an empty side.
     table = Table(f"{WMT}/{config}@{builder.hash}", spec.text_columns, may_be_empty=True)
     table.fill(pairs, f"{table.source} {split} row")

@@ -46,39 +46,37 @@ class Task:
         """
         spec, row = self.spec, rows_for(self.spec.kind, self.spec.metric)[0]
         if split not in self.splits:
-            cure = ""
+            cure = f"; name a file for it (--{split}-file, or under [files])" if split in spec.splits else ""
             if spec.name in GLUE and split.startswith("test"):
                 cure = "; GLUE publishes no labels for its test splits"
-            elif split in spec.splits:
-                cure = f"; name a file for it (--{split}-file, or {split} = ... under [files])"
             raise TaskError(f"{spec.name}: the split must be one of {', '.join(self.splits)}, got {split!r}{cure}")
         if max_examples is not None and max_examples < 1:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
         table, objective = self.read(split, max_examples if seed is None else None), row.load()
         codes = table.codes or {name: i for i, name in enumerate(spec.labels or ())}
         by_name, kept, groups = table.labels(spec.label_column), [], []
-        for place, given, label in zip(table.places, table.rows, by_name, strict=True):
+        for (place, given), label in zip(table.rows.items(), by_name, strict=True):
             label = label if row.classes else given.get(spec.label_column)
             try:
                 cells = [objective.input_of(given.get(n), may_be_empty=table.may_be_empty) for n in spec.text_columns]
                 cells += [objective.label_of(label, codes)] if row.label else []
                 objective.check_row(tuple(cells))
-                groups.append(str(given.get(spec.cluster_column)))
                 kept.append(cells)
+                groups.append(str(given.get(spec.cluster_column)))
             except ValueError as fault:
                 table.fault(f"{place}: {fault}")
         out = tuple(table.left_out or ())
         if not kept:
             why = f"; {len(out)} rows were left out, the first: {out[0]}" if out else ""
             raise DataError(f"{table.source}: at least one example must be there, got none{why}")
+        order = range(len(kept)) if seed is None else np.random.default_rng(seed).permutation(len(kept)).tolist()
+        places = sorted(order[:max_examples])
+        chosen = [kept[i] for i in places]
         names = [*objective.inputs[: len(spec.text_columns)], *(["label"] if row.label else [])]
-        columns = dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
-        places = np.arange(len(kept)) if seed is None else np.random.default_rng(seed).permutation(len(kept))
-        n_there = len(kept) if table.n_there is None else table.n_there
-        shared = tuple(groups) if spec.cluster_column in table.names else ()
-        every = Split(split, columns, table.source, "", n_there, out, shared)
-        chosen = every.at(sorted(places[:max_examples].tolist()))
-        return replace(chosen, fingerprint=fingerprint(spec.labels, chosen.columns))
+        columns = dict(zip(names, map(list, zip(*chosen, strict=True)), strict=True))
+        n_there = table.n_there or len(kept)
+        shared = tuple(groups[i] for i in places) if spec.cluster_column in table.names else ()
+        return Split(split, columns, table.source, fingerprint(spec.labels, columns), n_there, out, shared)
 
 
 def load_task(
@@ -177,13 +175,20 @@ def task_of_rows(
     names = {**{role: role for role in asked.inputs}, "label": row.label or "label", **(columns or {})}
     shared = names.get("cluster", names.get(row.clustered or "", row.clustered or ""))
     if not isinstance(data, datasets.Dataset):
-        data = _dataset(data, {names[role]: asked.stored for role in asked.inputs})
+        inputs = {names[role] for role in asked.inputs}
+        try:
+            kept = [{key: asked.stored(cell) if key in inputs else cell for key, cell in each.items()} for each in data]
+            data = datasets.Dataset.from_list(kept)
+        except DataError:
+            raise
+        except Exception as error:  # pyarrow raises errors of any class
+            raise DataError(f"data must be dicts, each column of one type; got {first_line(error)}") from error
     there = [n for n in row.n_columns if names[asked.inputs[n - 1]] in data.column_names]
     texts = asked.inputs[: max([row.n_columns[0], *there])]
     table = Table(NAME)
     table.add_dataset(data, [*names.values(), shared], "example")
     for role in (*texts, *(["label"] if row.label else []), *(["cluster"] if "cluster" in names else [])):
-        table.require(names[role], f"name yours with columns={{{role!r}: ...}}")
+        table.require([names[role]], f"name yours with columns={{{role!r}: ...}}")
     label = names["label"]
     if labels is not None and label in table.classes:
         labels = tuple(table.classes[label])
@@ -194,20 +199,6 @@ def task_of_rows(
     told: dict[str, Any] = {"kind": kind, "label_column": label, "cluster_column": shared}
     spec = TaskSpec(NAME, given, metric, labels, score_split=split, eval_splits=(split,), **told)
     return Task(spec, lambda split, n: table, (split,))
-
-
-def _dataset(rows: Sequence[Mapping[str, Any]], stored: Mapping[str, Callable[[Any], Any]]) -> "datasets.Dataset":
-    """Rows in memory; `stored` says of some columns how a value is kept."""
-    import datasets
-
-    try:
-        kept = ({name: form(each[name]) for name, form in stored.items() if name in each} for each in rows)
-        return datasets.Dataset.from_list([{**each, **some} for each, some in zip(rows, kept, strict=True)])
-    except DataError:
-        raise
-    except Exception as error:  # pyarrow raises errors of any class
-        must = "data must be a list of dicts, the values of each column of one type"
-        raise DataError(f"{must}; got {first_line(error)}") from error
 
 
 def task_of_labels(values: NDArray[Any], metric: str) -> tuple[Task, Split]:

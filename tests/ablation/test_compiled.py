@@ -17,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 import torch
 from tiny import tiny_inputs, tiny_model
 from prune_heads import gated, gates_of
-from prune_heads.ablation.forward import with_compiled_layers
+from prune_heads.ablation.forward import VariantForward, with_compiled_layers
 from prune_heads.ablation.plan import plan
 from prune_heads.errors import PruneHeadsError
 from prune_heads.heads import HeadMask
@@ -36,7 +36,7 @@ def alone(inputs, mask):
         return model(**inputs).logits
 
 found = {"apart": []}
-forward = with_compiled_layers(proposal.forward(model))
+forward = with_compiled_layers(VariantForward(proposal, model))
 with torch.no_grad():
     try:
         with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}):

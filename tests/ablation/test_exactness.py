@@ -6,7 +6,7 @@ from tiny import ENCODERS, model_class, tiny_inputs, tiny_model
 
 from prune_heads import attention_blocks, gated, gates_of, remove_heads
 from prune_heads.ablation import KINDS, ablations
-from prune_heads.ablation.forward import Plan
+from prune_heads.ablation.forward import Plan, VariantForward
 from prune_heads.ablation.plan import TOLERANCE, plan
 from prune_heads.heads import HeadMask
 from prune_heads.surgery import removed_heads
@@ -31,7 +31,7 @@ def one_at_a_time(model, inputs, masks):
 @torch.no_grad()
 def together(model, inputs, masks, proposal):
     """All masks of a first gated block in one pass."""
-    forward = proposal.forward(model)
+    forward = VariantForward(proposal, model)
     recording = forward.record(inputs)
     gates = [torch.stack(rows) for rows in zip(*(gates_of(model, mask) for mask in masks), strict=True)]
     logits = recording.outputs.logits
@@ -157,7 +157,7 @@ def test_a_model_that_has_lost_heads():
     masks = [mask for mask in masks if mask != removed_heads(model)]
     gates = [gates_of(model, mask) for mask in masks]
     firsts = [next(b for b, gate in enumerate(rows) if (gate == 0).any()) for rows in gates]
-    forward = proposal.forward(model)
+    forward = VariantForward(proposal, model)
     with torch.no_grad():
         recording = forward.record(inputs)
         for mask, rows, first in zip(masks, gates, firsts, strict=True):

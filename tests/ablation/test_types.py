@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from tiny_types import tiny_inputs, tiny_model
 
 from prune_heads import gated, gates_of
 from prune_heads.ablation import KINDS, ablations
+from prune_heads.ablation.forward import VariantForward
 from prune_heads.ablation.plan import plan
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.surgery import removed_heads
 
 ONE_AT_A_TIME = {
@@ -36,7 +37,7 @@ def test_masks_in_one_pass_are_masks_one_at_a_time(model_type):
     assert (proposal is None) is any(model_type in types for types in ONE_AT_A_TIME.values())
     if proposal is None:
         return
-    forward, inputs = proposal.forward(model), tiny_inputs(4, 11, seed=3)  # not the batch of the proof
+    forward, inputs = VariantForward(proposal, model), tiny_inputs(4, 11, seed=3)  # not the batch of the proof
     recording, gone = forward.record(inputs), removed_heads(model)
     for kind in KINDS:
         for mask in ablations(kind, gone).values():

@@ -101,6 +101,14 @@ def test_the_slider_gives_the_metric_the_mask_and_the_costs_of_what_was_measured
     assert "not one number" in page.locator("#readout").inner_text()
 
 
+def test_the_names_on_a_card_are_broken_between_words_alone(page):
+    cell(page, 11).click()
+    names = page.locator("#card table.plain:not(.partners) tbody th")
+    assert names.count() >= 5
+    assert min(names.evaluate_all("names => names.map((each) => each.getBoundingClientRect().width)")) >= 120
+    assert page.locator("#card").evaluate("card => card.scrollWidth <= card.clientWidth")
+
+
 def test_only_what_is_significant_after_correction_is_marked(page):
     page.locator("#column").select_option(label="accuracy without the head")
     assert page.locator("[role=gridcell].marked").count() == 1

@@ -6,10 +6,10 @@ import random
 import pytest
 import torch
 from tiny import WORDS, tiny_tokenizer
+from tiny_types import tiny_config
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import attention_blocks, load_pruned
-from prune_heads.coverage.tiny import tiny_config
 from prune_heads.descriptors import HeadCounts
 
 N_STEPS = 60

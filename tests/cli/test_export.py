@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import tiny_inputs, tiny_tokenizer
+from tiny_types import tiny_config, tiny_model
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -19,7 +20,6 @@ from transformers import (
 from prune_heads import load_pruned, zero_heads
 from prune_heads.checkpoints import fingerprint
 from prune_heads.checkpoints.onnx import ONNX_FILE, run_onnx
-from prune_heads.coverage.tiny import tiny_config, tiny_model
 from prune_heads.studies import exporting
 
 HEADS = "1:2 2:1,2,3,4 3:1,4"

@@ -4,9 +4,8 @@ import json
 
 import pytest
 from tiny import tiny_tokenizer
+from tiny_types import tiny_model
 from transformers import FNetConfig, FNetForSequenceClassification
-
-from prune_heads.coverage.tiny import tiny_model
 
 
 def saved(model_type, folder):

@@ -98,7 +98,7 @@ def test_an_interrupt_between_the_two_renames_brings_the_earlier_run_back(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("command", ["score", "evaluate", "prune"])
+@pytest.mark.parametrize("command", ["score", "evaluate", "prune", "roles", "similar", "look"])
 def test_every_command_that_writes_cleans_up(command, invoke, words, checkpoint, tmp_path, monkeypatch):
     def interrupted(target, value):
         raise KeyboardInterrupt
@@ -106,6 +106,8 @@ def test_every_command_that_writes_cleans_up(command, invoke, words, checkpoint,
     monkeypatch.setattr(prune_heads.runs, "write_json", interrupted)
     if command == "prune":
         words = ("prune", "--model", checkpoint, "--heads", "1:1", "--output", tmp_path / "out")
+    if command == "look":
+        words = ("look", "the lawyer saw the doctor", "--model", checkpoint, "--output", tmp_path / "out")
     done = invoke(command, *words[1:])
     assert done.exit_code == 130
     assert done.stderr.splitlines()[-1] == "error: interrupted; nothing half-written was left"

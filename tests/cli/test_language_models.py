@@ -16,10 +16,10 @@ from tiny_texts import (
     topic_texts,
     write_texts,
 )
+from tiny_types import tiny_config
 
 from prune_heads import attention_blocks, load_pruned
 from prune_heads.anatomy import head_counts
-from prune_heads.coverage.tiny import tiny_config
 from prune_heads.objectives.batches import IGNORED
 from prune_heads.objectives.likelihood import masked
 

@@ -20,7 +20,7 @@ def test_a_terminal_of_80_columns_shows_answers_effects_and_maps(invoke):
     assert re.search(r"positive +0\.9\d\d\nnegative +0\.0\d\d\n", done.stdout)
     effects = re.findall(r"^[1-6]((?: +[-+]?\d\.\d\d){4})$", done.stdout, re.M)
     assert len(effects) == 6
-    assert len(re.findall(r"^head (?:2:1|3:2) \([-+]\d\.\d{3} nats\): attention$", done.stdout, re.M)) == 2
+    assert len(re.findall(r"^head (?:2:1|3:2) \([-+]?\d\.\d{3} nats\): attention$", done.stdout, re.M)) == 2
     assert "keys: 1 [CLS]  2 the  3 plot" in done.stdout
     assert len(re.findall(r"^ 3 plot     [ ░▒▓█]{24}$", done.stdout, re.M)) == 2
     assert len(re.findall(r"^0  ░░▒▒▒▓▓██ 0?\.?\d+$", done.stdout, re.M)) == 2
@@ -51,10 +51,21 @@ def test_half_blocks_hold_two_queries_a_line(invoke, json_of):
     shown = colours(record)
     rows = [line for line in shown.splitlines() if "▀" in line]
     assert len(rows) == 4  # of eight tokens
-    assert "what moves: attention times the length of its value" in shown
+    assert "attention times the length of its value" in shown
     cell = re.findall(r"\x1b\[38;2;(\d+;\d+;\d+);48;2;(\d+;\d+;\d+)m▀▀▀", rows[0])
     assert len(cell) == 8
     assert "253;231;37" in {colour for row in rows for colour in re.findall(r"8;2;(\d+;\d+;\d+)", row)}  # the largest
+
+
+def test_heads_that_flip_the_answer_are_named_in_three_lines_at_most(invoke, json_of):
+    record = json_of(invoke(*WORDS, "--json"))
+    record["texts"][0]["flips"] = [{"head": head, "answer": "negative"} for head in ("1:2", "1:3", "4:1")]
+    record["texts"][0]["flips"] += [{"head": "2:1", "answer": answer} for answer in "abc"]
+    record["texts"][0]["base"] = -0.0001
+    shown = re.sub("\x1b.*?m", "", colours(record))
+    said = re.findall(r"^The answer is (.*) when one of these heads is closed: (.*)\.$", shown, re.M)
+    assert said == [("negative", "1:2,3 4:1"), ("a", "2:1"), ("b", "2:1")]
+    assert "With all heads: 0.000 nats." in shown
 
 
 def test_options_of_a_file(invoke, json_of, tmp_path):
@@ -82,6 +93,8 @@ def test_hostile_texts_are_shown_as_they_are(invoke):
         ((" ",), 1, "must not be empty"),
         (("a", "--task", "mnly"), 2, "Did you mean mnli?"),
         (("a", "--heads", "7:1"), 1, "layer 7 must be between 1 and 6"),
+        (("a", "--heads", ""), 1, "--heads must name heads to look at; got none"),
+        (("no-such.jpg",), 1, "got the path of a picture, no-such.jpg"),
         (("a", "--model", "mini", "--task", "sst2"), 1, "the built-in model is for the built-in tasks only"),
         (("film " * 300,), 1, "the text must have at most"),
     ],

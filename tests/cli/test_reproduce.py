@@ -17,6 +17,7 @@ from prune_heads.paper import default_subjects, default_task
 from prune_heads.progress import Reporter
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import STUDIES, record_name
+from prune_heads.studies.scoring import Found
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
 MINI += ("--steps", "2")
@@ -181,7 +182,12 @@ def test_one_process_alone_works_on_a_folder(invoke, tmp_path):
 @pytest.mark.parametrize(("cap", "asked", "n"), [(20, None, 20), (20, 24, 24), (None, None, 5000), (9999, None, 5000)])
 def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, asked, n, monkeypatch):
     seen = []
-    monkeypatch.setattr(reproduction, "ablate", lambda setup, options, *rest, **more: seen.append(options))
+
+    def ablate(setup, options, reporter):
+        seen.append(options)
+        return Found({})
+
+    monkeypatch.setattr(reproduction, "ablate", ablate)
     setup = Setup("mini", "mini-inference", max_examples=cap)
     STUDIES["only-one"](setup, Conditions(choose_examples=asked), Reporter())
     assert [options.settled(cap).choose_examples for options in seen] == [n], "settled by the study itself"

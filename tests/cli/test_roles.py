@@ -1,17 +1,20 @@
 """`prune-heads roles`: its record and files, every kind of model, parses, runs beside it, and what is refused."""
 
+import copy
 import json
 import sys
-import types
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from tiny import save_tiny_checkpoint
 from tiny_images import save_images, save_vit
 from tiny_texts import save_language_model, tiny_language_model, write_texts
 
+from prune_heads.reporting.roles import roles_figure, roles_page
 from prune_heads.roles import ROLES, SCORES, Parse
 from prune_heads.statistics import correlate_within
+from prune_heads.studies.explaining import agreement
 
 FEW = ("--max-examples", 12)
 TREES = {
@@ -103,6 +106,40 @@ def test_a_model_beside_itself_agrees_and_importance_is_explained(ran, mini, mon
     assert "100% of 24 heads share their role" in text
 
 
+def test_a_conllu_file_that_fits_no_sentence_is_refused_before_the_work(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("prune_heads.roles.Roles.look", lambda *args, **options: pytest.fail("the work has begun"))
+    file = tmp_path / "x.conllu"
+    file.write_text("# text = a\u200bb\n1\ta\t_\t_\t_\t_\t2\tnsubj\t_\t_\n2\t\u200b\t_\t_\t_\t_\t0\troot\t_\t_\n")
+    said = refused("roles", *FEW, "--conllu", file)
+    assert "x.conllu: some parse must have relations, and fit its text and the tokens of the model; none of 1" in said
+
+
+@pytest.mark.parametrize(
+    ("beside", "share", "reason", "said"),
+    [
+        ("broad", 1.0, "all heads have one and the same role", "100% of 24 heads share their role"),
+        ("local", 0.0, None, "0% of 24 heads share their role"),
+        (None, None, "no head has a role in both", "no heads share their role"),
+    ],
+)
+def test_the_share_of_equal_roles_is_said_where_kappa_is_undefined(mini, beside, share, reason, said):
+    found = agreement([["broad"] * 4] * 6, [[beside] * 4] * 6)
+    assert (found["share"], found["reason"]) == (share, reason)
+    assert found["kappa"] == (None if reason else 0)
+    record = {**mini[0], "compared": [{"kind": "roles", "name": "x", "source": "x", "agreement": found, "scores": []}]}
+    text = roles_page(record).to_markdown()
+    assert f"{said}; Cohen's kappa {f'undefined ({reason})' if reason else '0.00'}" in text
+
+
+def test_people_read_the_names_of_broad_and_narrow_heads(mini):
+    record = copy.deepcopy(mini[0])
+    record["columns"][0]["values"] = [["broad", "narrow", "none", None]] * len(record["blocks"])
+    figure = roles_figure(record)
+    texts = {text.get_text() for text in figure.findobj(Text)}
+    assert {"broad", "narrow", "none of these"} <= texts
+    assert not {"wide", "thin"} & {word for text in texts for word in text.split()}
+
+
 @pytest.fixture
 def parsed(tmp_path, checkpoint):
     """A folder of MNLI whose training file has parses, one of which does not fit; and the model for it."""
@@ -149,11 +186,8 @@ def test_a_conllu_file_gives_the_same_relations_as_trees(invoke, parsed, json_of
 
 
 def test_spacy_parses_the_texts_where_it_is_installed(invoke, parsed, json_of, monkeypatch):
-    spacy = types.ModuleType("spacy")
-    spacy.load = lambda name: name
-    monkeypatch.setitem(sys.modules, "spacy", spacy)
     parse = Parse("The cat saw a dog.", ((0, 3), (4, 7)), ((0, 1, "det"),))
-    monkeypatch.setattr("prune_heads.studies.roles.by_spacy", lambda nlp, texts: [parse] * (nlp == "en"))
+    monkeypatch.setattr("prune_heads.studies.roles.by_spacy", lambda model, texts: [parse] * (model == "en"))
     record = json_of(invoke("roles", *parsed, "--spacy", "en", "--json"))
     assert (record["syntax"]["source"], record["syntax"]["n_sentences"]) == ("spaCy en", 1)
 

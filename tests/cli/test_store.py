@@ -31,7 +31,7 @@ def words(text):
 
 
 def test_list_shows_entries_and_unfinished_jobs(invoke, root):
-    Journal.open(Folder(root), {"model": "bert", "masks": ["1:1"], "n_batches": 7}).write(0, np.ones(3, np.float32))
+    Journal(Folder(root), {"model": "bert", "masks": ["1:1"], "n_batches": 7}).write(0, np.ones(3, np.float32))
     done = invoke("store", "list", "--store", root)
     assert (done.exit_code, done.stderr) == (0, "")
     lines = words(done.stdout)
@@ -47,7 +47,7 @@ def test_list_shows_entries_and_unfinished_jobs(invoke, root):
 def test_list_as_json_has_every_row(invoke, root, json_of):
     for i in range(250):
         put(root, model=f"m{i}")
-    Journal.open(Folder(root), {"model": "bert"})
+    Journal(Folder(root), {"model": "bert"})
     report = json_of(invoke("store", "list", "--store", root, "--json"))
     assert report["n_entries"] == len(report["entries"]) == 253
     files = [path for path in root.rglob("*") if path.is_file()]

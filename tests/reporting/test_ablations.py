@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
+from prune_heads.reporting.ablation import ablation_csv, ablation_page, best_csv
 from prune_heads.visible import in_latex
 
 
 def ablation_report(record):
     return ablation_page(record, narrow=True)
+
+
+def ablation_latex(record):
+    return ablation_page(record).to_latex()
 
 
 def ablation_markdown(record):
@@ -109,8 +113,9 @@ def test_the_foot_says_what_the_marks_mean_and_counts(rendered, ablations):
         assert "0.7500 with all heads" in words
         assert "arked * where p < 0.01 (exact McNemar test), # where" in words
         assert "over 4 heads; - not measured" in words
-        assert "eads whose removal helps: 2 of 4" in words
-        assert "significant at p < 0.01: 2, after Holm 1, after Benjamini-Hochberg 2" in words
+        assert "he metric is higher than with all heads for 2 of 4 heads, and lower for 2." in words
+        assert "It differs significantly (p < 0.01) for 2 (0 higher, 2 lower); after Holm for 1, after " in words
+        assert "Benjamini-Hochberg for 2" in words
 
 
 def test_marks_are_told_apart_by_colour_too(rendered, ablations):

@@ -183,16 +183,17 @@ def test_seeds_are_said_of_the_lines_that_have_some():
     assert seeds_sentence(more) == "mean over 2 to 3 seeds, from the least to the most, of random"
 
 
-def of(*records, **how):
+def of(*records):
     """The rows of trials with these records."""
     done = {f"{i}": record for i, record in enumerate(records)}
-    return list(result_rows(["model", "data_dir", "seed"], done, **how))
+    return list(result_rows(["model", "data_dir", "seed"], done))
 
 
-def record(model="m", shown=None, seed=0, fingerprint="f" * 64, data_dir=None):
+def record(model="m", shown=None, seed=0, fingerprint="f" * 64, data_dir=None, criterion="random"):
+    chosen = {"criterion": criterion, "heads": None, "curve": False}
     found = {"metric": "accuracy", "n_examples": 1, "base": 0, "pruned": 0, "difference": 0, "low": 0, "high": 0}
     return {
-        "trial": {"values": {"model": model, "task": "t", "data_dir": data_dir, "seed": seed}},
+        "trial": {"values": {"model": model, "task": "t", "data_dir": data_dir, "seed": seed, **chosen}},
         "configuration": {"data_dir": data_dir and data_dir.rpartition("/")[2]},
         "model": {"name": shown or model.rpartition("/")[2], "fingerprint": fingerprint},
         "data": [{"split": "s", "fingerprint": "d" * 64}],
@@ -226,6 +227,5 @@ def test_one_path_with_other_weights_is_another_model():
 
 
 def test_a_folder_that_ran_every_seed_is_counted_once_where_nothing_is_drawn():
-    done = record(seed=2), record(seed=1), record(seed=3)
-    assert [each["seed"] for each in of(*done)] == [2, 1, 3]
-    assert [each["seed"] for each in of(*done, draws=lambda values: False)] == [1]
+    for criterion, seeds in (("random", [2, 1, 3]), ("magnitude", [1])):
+        assert [each["seed"] for each in of(*(record(seed=seed, criterion=criterion) for seed in (2, 1, 3)))] == seeds

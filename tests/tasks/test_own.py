@@ -210,7 +210,7 @@ def test_missing_files_are_refused(tmp_path):
     [
         ({"files": {}}, "at least one file must be named"),
         ({"files": {"train": "a.txt"}}, "the train file must end with .csv, .tsv, .jsonl, .json, .parquet, got a.txt"),
-        ({"text_columns": ("a", "b", "c")}, "one or two text columns must be named, got 3"),
+        ({"text_columns": ("a", "b", "c")}, "text columns must be 1 or 2 in number, got 3"),
         ({"text_columns": ("a", "a")}, "must differ, got a twice"),
         ({"label_column": "text"}, "must differ, got text twice"),
         ({"metric": "bleu"}, "the metric must be one of accuracy, f1, .* got 'bleu'"),

@@ -45,8 +45,8 @@ def test_sources_and_targets(tmp_path):
     [
         ("seq2seq", "a.txt", None, "must end with .csv, .tsv, .jsonl, .json, .parquet, got a.txt"),
         ("lm", "a.xls", None, "must end with .csv, .tsv, .jsonl, .json, .parquet, .txt, got a.xls"),
-        ("lm", "a.csv", ["a", "b"], "one text column must be named, got 2"),
-        ("seq2seq", "a.csv", ["a"], "two text columns must be named, got 1"),
+        ("lm", "a.csv", ["a", "b"], "text columns must be 1 in number, got 2"),
+        ("seq2seq", "a.csv", ["a"], "text columns must be 2 in number, got 1"),
         ("seq2seq", "a.csv", ["a", "a"], "must differ, got a twice"),
     ],
 )

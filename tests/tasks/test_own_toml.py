@@ -62,7 +62,7 @@ def test_all_faults_are_told_at_once(tmp_path):
     for fault in (
         "reviews.toml: ",
         "the key nmae is unknown; did you mean name?",
-        "the key colour is unknown; known are name, text_columns",
+        "the key colour is unknown; known are name, label_column",
         "the key name must be there",
         "the key label_column must be there",
         "text_columns must be a list of texts, got 'text'",
@@ -83,7 +83,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         ('["review"]', "[]", r"text_columns must be a list of texts, got \[\]"),
         ('["review"]', '["review", 1]', "text_columns must be a list of texts"),
         ('["bad", "good"]', "[0.5, 1.0]", "labels must be a list of texts, whole numbers or booleans"),
-        ('"dev.jsonl"', '["dev.jsonl"]', r"\[files\] must give one file name a split"),
+        ('"dev.jsonl"', '["dev.jsonl"]', "files must be a file name for each split"),
         ("[files]", "[flies]", "the key flies is unknown; did you mean files"),
         ("[files]", "[files", "the task file must be a TOML file"),
     ],

@@ -120,8 +120,8 @@ def test_so_many_broken_lines_are_not_the_official_qqp(tmp_path):
         ("sst2", ["sentence,label", "fine,1"], r"the column sentence must be there"),
         ("rte", ["index\tsentence1\tsentence2"], r"the column label must be there"),
         ("sst2", ["sentence\tlabel"], "at least one example must be there, got none"),
-        ("sst2", [], "the column sentence must be there once, got the columns none"),
-        ("cola", ["\n\n"], r"line 1: 4 fields must be there .* got 1"),
+        ("sst2", [], "at least one example must be there, got an empty file"),
+        ("cola", ["\n\n"], "at least one example must be there, got an empty file"),
     ],
 )
 def test_malformed_files_are_refused_with_the_line(tmp_path, task, lines, message):

@@ -7,6 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from prune_heads.visible import visible
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ STYLE = {
     "figure.dpi": 100,
 }
 _WIDEST = 1400  # pixels, more than a page shows
+_SIDES = ((5, 0, "left", "center"), (-5, 0, "right", "center"), (0, 5, "center", "bottom"), (0, -5, "center", "top"))
+"""Where a name stands beside a point, in points, the first choice first."""
 _TRIMMED: Mapping[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
 
 
@@ -51,6 +55,26 @@ def name_panels(figure: "Figure", panels: Sequence["Axes"], title: str, names: S
         figure.suptitle(title, fontsize=11)
 
 
+def name_points(figure: "Figure", axes: "Axes", points: NDArray[Any], names: Sequence[str], size: float) -> None:
+    """Name the first of `(n, 2)` points, each on a side where the name covers no point and no name; some have none.
+
+    Comes after all else that is drawn, for it must know how large the axes are.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    taken = [Bbox([place - 4, place + 4]) for place in axes.transData.transform(points)]
+    for point, name in zip(points, names, strict=False):
+        text = axes.annotate(name, point, xytext=(0, 0), textcoords="offset points", fontsize=size)
+        for right, up, ha, va in _SIDES:
+            text.set(position=(right, up), ha=ha, va=va)
+            if not (box := text.get_window_extent()).count_overlaps(taken):
+                taken.append(box)
+                break
+        else:
+            text.remove()
+
+
 def save(figure: "Figure", folder: Path, stem: str, forms: Collection[str] = ("png", "svg")) -> None:
     """Write `stem.png` and `stem.svg`; no date in them, so that the same figure gives the same bytes."""
     import matplotlib
@@ -68,10 +92,7 @@ def save(figure: "Figure", folder: Path, stem: str, forms: Collection[str] = ("p
 
 
 def _write_png(figure: "Figure", path: Path) -> None:
-    """With a palette, which is a third of the bytes. The median cut keeps the colours of large areas as they are.
-
-    So that it also keeps those of the scale of a map, they stand below the picture while the palette is chosen.
-    """
+    """With a palette, which is a third of the bytes; the colours of small areas stay too, as of the scale of a map."""
     import numpy as np
     from matplotlib.image import imread
     from PIL import Image
@@ -80,13 +101,4 @@ def _write_png(figure: "Figure", path: Path) -> None:
     figure.savefig(drawn, format="png", dpi=min(150, _WIDEST / figure.get_figwidth()), **_TRIMMED)
     drawn.seek(0)
     picture = Image.fromarray(np.rint(255 * imread(drawn)[..., :3]).astype(np.uint8))
-    below = picture.resize((picture.width, picture.height // 6))
-    for image in (image for axes in figure.axes for image in axes.images):
-        values = image.get_array()
-        if values is not None and values.ndim == 2:  # else it is a picture
-            scale = image.to_rgba(np.linspace(*image.get_clim(), 256)[None], bytes=True)[..., :3]
-            below = Image.fromarray(scale).resize(below.size)
-    both = Image.new("RGB", (picture.width, picture.height + below.height))
-    both.paste(picture)
-    both.paste(below, (0, picture.height))
-    both.quantize(256, Image.Quantize.MEDIANCUT).crop((0, 0, *picture.size)).save(path, optimize=True)
+    picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)

@@ -4,17 +4,29 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from prune_heads.reporting.curves import Line, lines, pruned
 from prune_heads.reporting.figures import drawing, name_panels
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
 from prune_heads.reporting.sweep_results import seeds_sentence
-from prune_heads.reporting.words import ATTENTION, Record, metric_title, number_of, task_title, whose, with_number
+from prune_heads.reporting.words import (
+    ATTENTION,
+    Record,
+    metric_name,
+    metric_title,
+    number_of,
+    task_title,
+    whose,
+    with_number,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Range = tuple[Sequence[float], Sequence[float]]  # lower and upper ends at each point
+Numbers = Sequence[float] | NDArray[np.float64]
 
 _BARS = "bars: 95% interval of the metric"
 _APART = 0.6  # percent between the bars of two lines
@@ -25,10 +37,10 @@ class _Curve(NamedTuple):
     """One line, with an interval of each point."""
 
     name: str
-    x: Sequence[float]  # share of heads pruned, in percent
-    y: Sequence[float]
+    x: Numbers  # share of heads pruned, in percent
+    y: Numbers
     look: Look
-    ends: Range | None = None
+    ends: tuple[Numbers, Numbers] | NDArray[np.float64] | None = None  # lower and upper ends
     is_band: bool = False  # else the ends are bars
 
 
@@ -118,7 +130,7 @@ def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
             is_band = len(ends) < len(points)
             pairs = [(min(points[at]), max(points[at])) if is_band else ends[at] for at in points]
             middle = list(map(mean, points.values()))
-            curves.append(_Curve(line, list(points), middle, looks[line], _apart(pairs), is_band))
+            curves.append(_Curve(line, list(points), middle, looks[line], np.transpose(pairs), is_band))
         title = f"{' / '.join(map(task_title, panel.title.split(' / ')))}\nn = {panel.n_examples:,}"
         shown.append(_Panel(title, metric_title(panel.rows[0]["metric"]), curves))
     seeds = seeds_sentence(rows)
@@ -134,7 +146,7 @@ def _panel(title: str, named: Mapping[str, Line], looks: Mapping[str, Look] | No
         for name, line in named.items()
     ]
     record = next(iter(named.values())).record
-    return _Panel(title, metric_title(record["headline"]), curves, pruned(record))
+    return _Panel(title, metric_name(record), curves, pruned(record))
 
 
 def _titled(line: Line) -> str:
@@ -150,18 +162,13 @@ def _shades(line: Line, names: Sequence[str]) -> dict[str, Look]:
     return dict(zip(names, shaded(looks_of([line.label])[line.label], len(names)), strict=True))
 
 
-def _apart(pairs: Sequence[tuple[float, float]]) -> Range:
-    return [low for low, _ in pairs], [high for _, high in pairs]
-
-
 def _mean_of(same: Sequence[Line], look: Look) -> _Curve:
     """The mean of several models at the shares that were asked of all of them, in a band from lowest to highest."""
-    places = [dict(zip(line.values, line.shares, strict=True)) for line in same]
-    asked = [percent for percent in places[0] if all(percent in each for each in places)]
-    values = [[line.values[percent] for line in same] for percent in asked]
-    x = [mean(each[percent] for each in places) for percent in asked]
-    ends = _apart([(min(each), max(each)) for each in values])
-    return _Curve(same[0].label, x, list(map(mean, values)), look, ends, is_band=True)
+    asked = [percent for percent in same[0].values if all(percent in line.values for line in same)]
+    shares = [dict(zip(line.values, line.shares, strict=True)) for line in same]
+    x = np.mean([[of_line[percent] for percent in asked] for of_line in shares], axis=0)
+    values = np.array([[line.values[percent] for percent in asked] for line in same])
+    return _Curve(same[0].label, x, values.mean(0), look, np.stack((values.min(0), values.max(0))), is_band=True)
 
 
 def _drawn(shown: Sequence[_Panel], *, foot: str, title: str = "", has_base: bool = True) -> "Figure":

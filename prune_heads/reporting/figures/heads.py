@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.ablation import CORRECTED, KINDS, differences, head_rows, points
-from prune_heads.reporting.figures import drawing, name_panels
+from prune_heads.reporting.figures import drawing, name_panels, name_points
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS
 from prune_heads.reporting.figures.maps import cells, grid_of, heads_map, map_panels, scale_beside
 from prune_heads.reporting.words import (
@@ -18,7 +18,7 @@ from prune_heads.reporting.words import (
     Record,
     interval,
     layer_names,
-    metric_title,
+    metric_name,
     scale_of,
     scores_of,
     split_title,
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 _BINS = 24
 _NARROW = 0.001  # width of a bin where no head changes a metric that is not on a grid
 _NAMED = 3  # heads that are named in a scatter, the farthest from the middle, where there is room
-_ROOM = (0.08, 0.03)  # width and height of a name, as shares of the axes
 _PLAIN = ATTENTION_LOOKS["E"]  # of blocks that are of one kind
 _BLUE, _RED = _PLAIN.colour, "crimson"
+
+
+_Side = tuple[str, NDArray[np.float64]]  # one of two measurements of the same heads: its name, and a number a head
 
 
 def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
@@ -113,7 +115,7 @@ def ablation_maps(record: Record) -> "Figure":
                     if cell and cell.mark == CORRECTED:
                         looks: dict[str, Any] = {"fill": False, "linewidth": 1.2, "path_effects": [light]}
                         axes.add_patch(Rectangle((head - 0.45, layer - 0.44), 0.9, 0.88, **looks))
-            scale_beside(figure, image, f"difference in {metric_title(record['headline'])}, points")
+            scale_beside(figure, image, f"difference in {metric_name(record)}, points")
         name_panels(figure, panels, _title(record), _splits(tables))
         n_tests, alpha = np.count_nonzero(~np.isnan(grids[0])), tables[0]["alpha"]
         figure.supxlabel(f"framed: p < {alpha:g} after Holm's correction over {n_tests} heads", fontsize=8)
@@ -135,7 +137,7 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
             axes.set_ylabel("heads")
             axes.locator_params("y", integer=True)
             axes.legend(frameon=False, loc="best")
-        panels[-1].set_xlabel(f"{metric_title(record['headline'])} {KINDS[record['kind']]}")
+        panels[-1].set_xlabel(f"{metric_name(record)} {KINDS[record['kind']]}")
         of = " of the encoder's self-attention" if of_encoder else ""
         name_panels(figure, panels, _title(record) + of, _splits(tables))
     return figure
@@ -144,8 +146,8 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
 def ablation_scatter(record: Record) -> "Figure":
     """The differences on two splits against each other (paper, figure 2), a panel a pair; a point is a head."""
     tables = {table["split"]: table["delta"] for table in record["tables"]}
-    measure = f"difference in {metric_title(record['headline'])}, points"
-    sides = {split: _Side(f"{split_title(split)}:\n{measure}", 100 * grid_of(delta)) for split, delta in tables.items()}
+    measure = f"difference in {metric_name(record)}, points"
+    sides = {split: (f"{split_title(split)}:\n{measure}", 100 * grid_of(delta)) for split, delta in tables.items()}
     pairs = [(sides[pair["first"]], sides[pair["second"]], pair) for pair in record["correlations"]]
     return _scatter(_title(record), pairs, layer_names(record["tables"][0]))
 
@@ -157,8 +159,8 @@ def correlation_scatters(record: Record) -> dict[str, "Figure"]:
     def side(pair: Record, which: str) -> _Side:
         name, measure = pair[which], pair[f"{which}_measure"]
         if measure == SCORE:
-            return _Side(f"{name}:\n{measure}", grids[name], has_zero=False)
-        return _Side(f"{name}:\n{measure} (points)", (-100 if measure == LOSS else 100) * grids[name])
+            return f"{name}:\n{measure}", grids[name]
+        return f"{name}:\n{measure} (points)", (-100 if measure == LOSS else 100) * grids[name]
 
     places = combinations(range(1, len(record["series"]) + 1), 2)
     return {
@@ -167,23 +169,17 @@ def correlation_scatters(record: Record) -> dict[str, "Figure"]:
     }
 
 
-class _Side(NamedTuple):
-    """One of two measurements of the same heads."""
-
-    label: str
-    grid: NDArray[np.float64]
-    has_zero: bool = True  # whether zero divides heads that help from heads that harm
-
-
 def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Sequence[str] | None = None) -> "Figure":
-    """A panel a pair, headed by the Pearson correlation that `correlate` gives; each kind of blocks has a colour."""
+    """A panel a pair, headed by the Pearson correlation that `correlate` gives; each kind of blocks has a colour.
+
+    A line divides heads that help from heads that harm, where there are both.
+    """
+    named = names or [str(block + 1) for block in range(len(pairs[0][0][1]))]
     with drawing(4.9 * len(pairs), 5.3, len(pairs), len(pairs)) as (figure, panels):
-        for axes, (first, second, _) in zip(panels, pairs, strict=True):
-            x, y = first.grid, second.grid
-            for side, line in ((first, axes.axvline), (second, axes.axhline)):
-                if side.has_zero:
+        for axes, ((across, x), (up, y), _) in zip(panels, pairs, strict=True):
+            for grid, line in ((x, axes.axvline), (y, axes.axhline)):
+                if np.nanmin(grid) < 0 < np.nanmax(grid):
                     line(0, color="0.6", linewidth=0.8)
-            named = names or [str(block + 1) for block in range(len(x))]
             kinds = [name.rpartition(":")[0] for name in named]
             for kind in dict.fromkeys(kinds):
                 own = [i for i, each in enumerate(kinds) if each == kind]
@@ -192,29 +188,25 @@ def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Se
                 axes.plot(x[own].ravel(), y[own].ravel(), marker, label=ATTENTION.get(kind), **looks)
             if len(set(kinds)) > 1:
                 axes.legend(frameon=False, loc="best", fontsize=9)
-            _name_the_farthest(axes, x, y, named)
-            axes.set(xlabel=first.label, ylabel=second.label, box_aspect=1)
+            axes.set(xlabel=across, ylabel=up, box_aspect=1)
             axes.margins(0.08)
         name_panels(figure, panels, title, [f"Pearson r {interval(pair, 'pearson')}" for *_, pair in pairs])
+        for axes, ((_, x), (_, y), _) in zip(panels, pairs, strict=True):
+            _name_the_farthest(figure, axes, x, y, named)
     return figure
 
 
-def _name_the_farthest(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]) -> None:
+def _name_the_farthest(
+    figure: "Figure", axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]
+) -> None:
     """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
-    measured, places = ~np.isnan(x + y), np.stack((x, y), axis=-1)
-    spread = np.ptp(places[measured], axis=0)
-    places = (places - np.median(places[measured], axis=0)) / np.where(spread > 0, spread, 1.0)
-    far = np.where(measured, np.hypot(*np.moveaxis(places, -1, 0)), 0.0)
-    for index in np.argsort(-far, axis=None, kind="stable")[:_NAMED]:
-        layer, head = np.unravel_index(index, far.shape)
-        right, up = np.moveaxis(places - places[layer, head], -1, 0)
-        near = (np.abs(right) < _ROOM[0]) & (np.abs(up) < _ROOM[1])
-        free = [side for side in (1, -1) if not (near & (side * right > 0)).any()]
-        if far[layer, head] == 0 or not free:
-            continue  # the name would lie on another head
-        where: dict[str, Any] = {"xytext": (6 * free[0], 0), "ha": "left" if free[0] > 0 else "right", "va": "center"}
-        name, at = f"{names[layer]}:{head + 1}", (x[layer, head], y[layer, head])
-        axes.annotate(name, at, textcoords="offset points", fontsize=9, **where)
+    measured = ~np.isnan(x + y)
+    points = np.stack((x, y), axis=-1)[measured]
+    spread = np.ptp(points, axis=0)
+    far = np.hypot(*((points - np.median(points, axis=0)) / np.where(spread > 0, spread, 1.0)).T)
+    order = np.argsort(-far, kind="stable")
+    named = [f"{names[layer]}:{head + 1}" for layer, head in np.argwhere(measured)[order[:_NAMED]]]
+    name_points(figure, axes, points[order], named, 9)
 
 
 def _title(record: Record) -> str:

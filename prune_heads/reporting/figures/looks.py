@@ -61,8 +61,7 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
         known = next((look for word, look in _BY_WORD.items() if re.search(rf"\b{word}\b", name)), None)
         look = known and known._replace(is_open=_RESCORED in name)
         if look is None or look in found.values():
-            free = [other for other in _OTHERS if other not in found.values()]
-            look = free[0] if free else _OTHERS[len(found) % len(_OTHERS)]
+            look = next((other for other in _OTHERS if other not in found.values()), _OTHERS[len(found) % len(_OTHERS)])
         found[name] = look
     return found
 

@@ -44,11 +44,10 @@ def heads_map(
     """One row a layer, one column a head, numbered from 1; numbers where there are few enough to read them."""
     axes.set(xlabel="head", ylabel="layer")
     axes.tick_params(labelsize=8)
-    image = cells(axes, grid, layers, form if grid.shape[1] <= _NUMBERED else None, **colours)
-    every = 1 if grid.shape[1] <= _NUMBERED else 5
-    heads = [head for head in range(grid.shape[1]) if head == 0 or (head + 1) % every == 0]
-    axes.set_xticks(heads, [str(head + 1) for head in heads])
-    return image
+    n = grid.shape[1]
+    heads = [head for head in range(1, n + 1) if n <= _NUMBERED or head == 1 or head % 5 == 0]
+    axes.set_xticks([head - 1 for head in heads], list(map(str, heads)))
+    return cells(axes, grid, layers, form if n <= _NUMBERED else None, **colours)
 
 
 def cells(
@@ -63,11 +62,11 @@ def cells(
     gaps: dict[str, Any] = {"color": "white", "linewidth": 1.5 if form else 0.4}
     axes.hlines(np.arange(len(grid) - 1) + 0.5, -0.5, grid.shape[1] - 0.5, **gaps)
     axes.vlines(np.arange(grid.shape[1] - 1) + 0.5, -0.5, len(grid) - 0.5, **gaps)
-    shades = image.to_rgba(grid)[..., :3]
     if form is None:
         return image
+    luminance = image.to_rgba(grid)[..., :3] @ (0.299, 0.587, 0.114)
     for i, j in np.argwhere(~np.isnan(grid)):
-        letters = "white" if shades[i, j] @ (0.299, 0.587, 0.114) < _DARK else "black"
+        letters = "white" if luminance[i, j] < _DARK else "black"
         axes.text(j, i, form(grid[i, j]), ha="center", va="center", fontsize=7.5, color=letters, zorder=3)
     return image
 

@@ -30,11 +30,13 @@ def page_data(runs: Sequence[Run]) -> Row:
         "columns": columns(runs, counts),
         "costs": next((run.record["costs"] for run in runs if run.record.get("costs")), None),
     }
-    for name, of in {"orders": _orders, "base": _base, "pairs": _pairs, "examples": _examples, "texts": _texts}.items():
-        data[name] = []
-        for run in runs:
-            with run.reading():
-                data[name] += [{**each, "source": run.source} for each in of(run, places)]
+    parts = {"orders": _orders, "base": _base, "pairs": _pairs, "examples": _examples}
+    data |= {name: [] for name in (*parts, "texts")}
+    for run in runs:
+        with run.reading() as record:
+            found = {name: of(run, places) for name, of in parts.items()} | {"texts": record.get("texts") or ()}
+            for name, rows in found.items():
+                data[name] += [{**each, "source": run.source} for each in rows]
     data["orders"] = _once(data["orders"])
     base: dict[tuple[str, str], Row] = {}  # one a metric and split: the first with an interval, or else the first
     for row in data["base"]:
@@ -64,52 +66,46 @@ def _where(record: Record, split: str) -> str:
 
 def _orders(run: Run, places: Places) -> Iterator[Row]:
     """Lines of the metric as heads go: points with their masks, where one mask stands for them."""
-    record = run.record
+    record, asked = run.record, run.record.get("configuration", {})
+    found: list[tuple[str, str, str, Sequence[Record], Record]] = []  # split, metric, title, points, more of the line
     if run.command == "curve" or (run.command == "run" and record["curve"]):
         for split, of_split in lines(record).items():
             for line in of_split:
                 ends = line.ends or ([None] * len(line.points),) * 2
                 points = [
-                    {**each, "low": low, "high": high} for each, low, high in zip(line.points, *ends, strict=True)
+                    {**point, "low": low, "high": high} for point, low, high in zip(line.points, *ends, strict=True)
                 ]
-                yield _order(record, split, line.label, points, places, line.about)
+                found.append((split, record["headline"], line.label, points, line.about))
     elif run.command == "run":
+        estimator = f" ({asked['estimator']})" if asked.get("estimator") else ""
+        title = "heads named by hand" if asked.get("heads") else f"{asked.get('criterion')}{estimator}"
         for row in record["rows"]:
             if row["metric"] == record["headline"]:
                 low, high = row.get("base_interval") or (None, None)
-                asked = record["configuration"]
-                estimator = f" ({asked['estimator']})" if asked.get("estimator") else ""
-                title = "heads named by hand" if asked.get("heads") else f"{asked.get('criterion')}{estimator}"
                 start = {"n_pruned": 0, "heads_pruned": [], "value": row["base"], "low": low, "high": high}
-                yield _order(record, row["split"], title, [start, {**record, "value": row["pruned"]}], places)
+                found.append((row["split"], row["metric"], title, [start, {**record, "value": row["pruned"]}], {}))
     elif run.command == "evaluate" and record["heads_pruned"]:
         metric, value = next(iter(record["metrics"].items()))
         low, high = record["intervals"][metric]
         n_pruned = len(_mask(record["heads_pruned"], places))
         point = {**record, "n_pruned": n_pruned, "value": value, "low": low, "high": high}
-        yield _order({**record, "headline": metric}, record["split"], f"heads of {run.source}", [point], places)
-
-
-def _order(
-    record: Record, split: str, title: str, points: Iterable[Record], places: Places, line: Record | None = None
-) -> Row:
-    line = line or {}
-    criterion = line.get("criterion") or record.get("configuration", {}).get("criterion")
-    found = []
-    for point in points:
-        heads = point["heads_pruned"]
-        numbers = {"value": point["value"], "low": point.get("low"), "high": point.get("high")}
-        found.append({"n": point["n_pruned"], **numbers, "heads": None if heads is None else _mask(heads, places)})
-    return {
-        "title": title,
-        "criterion": criterion,
-        "where": _where(record, split),
-        "metric": metric_title(record["headline"]),
-        "n_examples": number_of(record, split),
-        "n_draws": line.get("n_draws", 1),
-        "is_oracle": criterion == "ablation" and line.get("scored_on") == split,
-        "points": found,
-    }
+        found.append((record["split"], metric, f"heads of {run.source}", [point], {}))
+    for split, metric, title, of_line, about in found:
+        criterion = about.get("criterion") or asked.get("criterion")
+        yield {
+            "title": title,
+            "criterion": criterion,
+            "where": _where(record, split),
+            "metric": metric_title(metric),
+            "n_examples": number_of(record, split),
+            "n_draws": about.get("n_draws", 1),
+            "is_oracle": criterion == "ablation" and about.get("scored_on") == split,
+            "points": [
+                {"n": point["n_pruned"], "value": point["value"], "low": point.get("low"), "high": point.get("high")}
+                | {"heads": point["heads_pruned"] and _mask(point["heads_pruned"], places)}
+                for point in of_line
+            ],
+        }
 
 
 def _once(orders: Iterable[Row]) -> list[Row]:
@@ -141,15 +137,14 @@ def _base(run: Run, places: Places) -> Iterator[Row]:
         tables = record.get("tables") or record["pairs"]
         rows = [(each["split"], each["metric"], each["base"], each.get("base_interval")) for each in tables]
     elif run.command == "curve":
-        firsts = [(split, line.points[0], line.about) for split, (line, *_) in lines(record).items()]
-        for split, first, about in firsts:
-            ends = [first["low"], first["high"]] if about["n_draws"] == 1 else None
+        for split, (line, *_) in lines(record).items():
+            first = line.points[0]
+            ends = (first["low"], first["high"]) if line.about["n_draws"] == 1 else None
             rows.append((split, record["headline"], first["value"], ends))
     for split, metric, value, between in rows:
         low, high = between or (None, None)
-        n = number_of(record, split)
-        found = {"metric": metric_title(metric), "value": value, "low": low, "high": high, "n": n}
-        yield {"where": _where(record, split), **found}
+        found = {"where": _where(record, split), "metric": metric_title(metric), "n": number_of(record, split)}
+        yield {**found, "value": value, "low": low, "high": high}
 
 
 def _pairs(run: Run, places: Places) -> Iterator[Row]:
@@ -179,11 +174,6 @@ def _examples(run: Run, places: Places) -> Iterator[Row]:
         cells = [[cell and [dict(change) for change in cell] for cell in row] for row in split.get("heads", ())]
         heads = {"heads": cells} if cells else {}
         yield {**split, **heads, "kind": run.record.get("kind"), "task": run.record.get("task")}
-
-
-def _texts(run: Run, places: Places) -> Iterator[Row]:
-    """The sentences of `prune-heads look`."""
-    yield from map(dict, run.record.get("texts") or ())
 
 
 def _missing(runs: Sequence[Run], data: Row) -> list[dict[str, str]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from prune_heads import options
 from prune_heads.errors import RunError
 from prune_heads.execution.folder import RECORD_FILE
+from prune_heads.files import read_json
 from prune_heads.options import Group, Opt, options_of
-from prune_heads.reading import read_json
 from prune_heads.reporting.words import Record
 
 COMMANDS = ("run", "score", "ablate", "curve", "evaluate", "correlate", "bench", "look", "roles", "similar")

@@ -5,9 +5,10 @@ Unless asked otherwise they measure `SIZES`.
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from importlib import resources
+from functools import partial, reduce
 from importlib.metadata import version
+from operator import or_
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from prune_heads.gating import gated, gates_of
 from prune_heads.progress import Progress, silent
 from prune_heads.verification import outputs, some_heads, try_heads
 
-_TABLE = tomllib.loads((resources.files("prune_heads.coverage") / "tiny.toml").read_text())
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 PAD, END, VOCABULARY = (_TABLE["fixed"][name] for name in ("pad_token_id", "eos_token_id", "vocab_size"))
 _TOO_LARGE = 10_000_000  # parameters beyond which a model is not built: some types' defaults are billions
 _AUTO = (auto.AutoModelForSequenceClassification, auto.AutoModelForSeq2SeqLM, auto.AutoModelForImageClassification)
@@ -41,18 +42,13 @@ EVERYWHERE: Mapping[str, Any] = {
 
 def own_fields(model_type: str) -> dict[str, Any]:
     """The same of what a type needs besides."""
-    rows = (row for types, row in _TABLE["types"].items() if model_type in types.split())
-    return {name: value for row in rows for name, value in row.items()}
+    return reduce(or_, (row for types, row in _TABLE["types"].items() if model_type in types.split()), {})
 
 
 def worked_out(fields: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
     """Fields with their expressions, which are those of the table alone, worked out."""
-    return {
-        name: eval(value[2:], {"__builtins__": {}, **sizes})
-        if isinstance(value, str) and value.startswith("= ")
-        else value
-        for name, value in fields.items()
-    }
+    names = {"__builtins__": {}, **sizes}
+    return {name: eval(said[2:], names) if str(said).startswith("= ") else said for name, said in fields.items()}
 
 
 def tiny_config(model_type: str, sizes: Mapping[str, int] = SIZES, **changes: Any) -> PreTrainedConfig:
@@ -70,10 +66,8 @@ def tiny_config(model_type: str, sizes: Mapping[str, int] = SIZES, **changes: An
 def _small(kind: type[PreTrainedConfig], sizes: Mapping[str, int], changes: Mapping[str, Any]) -> PreTrainedConfig:
     base, aliases = kind(), getattr(kind, "attribute_map", {})
     known = {*base.to_dict(), *aliases, "num_labels", "pad_token_id", "eos_token_id", "bos_token_id"}
-    small: dict[str, Any] = {}
-    for name, size in worked_out(EVERYWHERE, sizes).items():
-        if name in known:
-            small.setdefault(aliases.get(name, name), size)
+    every = reversed(worked_out(EVERYWHERE, sizes).items())  # of several names for one field the first counts
+    small = {aliases.get(name, name): size for name, size in every if name in known}
     configs = {name: each for name, each in vars(base).items() if isinstance(each, PreTrainedConfig)}
     inside = {name: _small(type(config), sizes, changes) for name, config in configs.items()}
     changed = {aliases.get(name, name): value for name, value in changes.items() if name in known}
