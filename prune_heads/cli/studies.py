@@ -65,13 +65,14 @@ def _table(found: "Found") -> Any:
     from prune_heads.reporting import ablation, additivity, curves, looking, roles, similarity, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
+    singles = partial(ablation.ablation_page, details=found.details)
     ablations = {"pairs": similarity.pairs_page, "random": additivity.additivity_page}
     tables: dict[str, Callable[[], Any]] = {
         "run": lambda: terminal.run_report(record, scores),
         "score": lambda: terminal.score_table(scores or {}),
         "prune": lambda: terminal.pruned_page(record),
         "evaluate": lambda: terminal.evaluation_table(record),
-        "ablate": lambda: ablations.get(record["kind"], ablation.ablation_page)(record, narrow=True),
+        "ablate": lambda: ablations.get(record["kind"], singles)(record, narrow=True),
         "curve": lambda: curves.curve_page(record),
         "correlate": lambda: curves.correlation_page(record),
         "bench": lambda: terminal.bench_page(record),

@@ -3,7 +3,7 @@
 A record holds differences of metrics; people read signed points, hundredths. Layers, by row, and heads count from 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prune_heads.reporting.words import Record, Row, heads_table, interval, layer_names, metric_name, subject_of
 from prune_heads.tables import MARK, Cell, Form, Page, Table
@@ -15,6 +15,7 @@ ABSENT = "-"  # stands where a head was removed before, or not asked for
 KINDS = {"without-one": "without one head", "only-one": "with one head alone in its layer"}  # what was measured
 
 _POINT = {"log_likelihood": "0.01 nat a token"}  # metric -> what a point of it is, where it is not a share
+RELIABLE = 0.7  # what the reliability of an order should be (Nunnally, 1978)
 _WIDTH = 5  # characters of a number in the terminal: sign, point, three digits
 
 
@@ -52,7 +53,7 @@ def _cell(delta: float, p: float, holm: float, alpha: float) -> Cell:
     return Cell(delta, SIGNIFICANT, f"bold {colour}") if p < alpha else Cell(delta)
 
 
-def ablation_page(record: Record, *, narrow: bool = False) -> Page:
+def ablation_page(record: Record, *, narrow: bool = False, details: bool = False) -> Page:
     """All tables of `prune-heads ablate`, the correlations between its splits, and the flips.
 
     A narrow one is for a terminal, where sixteen heads fit into 110 columns, and twelve into 80: a table with a loss of
@@ -61,6 +62,7 @@ def ablation_page(record: Record, *, narrow: bool = False) -> Page:
     parts: list[Table | str] = []
     for table in record["tables"]:
         parts += [ablation_table(table, subtitle(table), narrow=narrow), *([_best(table)] if table["best"] else [])]
+        parts += filter(None, [details_table(table) if details else None])
     below = [
         f"Correlation of {pair['n_heads']} differences on {pair['first']} and {pair['second']}: Pearson r "
         f"{interval(pair, 'pearson')}, Spearman {interval(pair, 'spearman')}."
@@ -84,10 +86,18 @@ def head_rows(table: Record, kind: str = "") -> Iterator[Row]:
     """An object a head that was measured, of all blocks or of a kind, `E:`: its place, metric, difference, p-values."""
     cells = {name: table[name] for name in ("value", "delta", "low", "high", "p_value")}
     cells |= {f"p_{name}": adjusted for name, adjusted in table["p_adjusted"].items()}
-    for layer, *rows in zip(layer_names(table), *cells.values(), strict=True):
-        for head, values in enumerate(zip(*rows, strict=True), start=1):
-            if values[0] is not None and layer.startswith(kind):
-                yield {"layer": layer, "head": head, **dict(zip(cells, values, strict=True))}
+    cells |= table.get("changed") or {}
+    cells |= {_OF_COLUMNS.get(name, name): of for name, of in (table.get("together") or {}).items() if _is_cells(of)}
+    rows = _cells({**cells, "blocks": table["blocks"]}, list(cells))
+    return (row for row in rows if row["layer"].startswith(kind))
+
+
+_OF_COLUMNS = {"low": "low_together", "high": "high_together", "max_t": "p_max_t", "first": "place_first"}
+_OF_COLUMNS |= {"last": "place_last"}
+
+
+def _is_cells(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list)
 
 
 def best_csv(record: Record) -> str:
@@ -116,6 +126,7 @@ def ablation_table(table: Record, title: str, *, narrow: bool = False) -> Table:
         f"The metric is higher than with all heads for {len(up)} of {len(found)} heads, and lower for {len(down)}. It "
         f"differs significantly (p < {alpha:g}) for {sure} ({sure_up} higher, {sure_down} lower); after Holm for "
         f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg for {bh}.",
+        *_together(table),
         *_likelihood(table),
     )
     return heads_table(title, table, rows, form, notes, absent=f"{ABSENT:>{width}}", gap=0 if narrow else 2)
@@ -134,8 +145,90 @@ def _likelihood(table: Record) -> Iterator[str]:
 
 
 def subtitle(table: Record) -> str:
-    """On what a table was measured."""
-    return f"{table['split']}, {table['n_examples']:,} examples, {table['base']:.4f} with all heads"
+    """On what a table was measured, and whether the order of its heads is of little worth."""
+    about = table.get("together") or {}
+    groups = f" in {about['n_groups']:,} groups" if about.get("n_groups") else ""
+    said = f"{table['split']}, {table['n_examples']:,} examples{groups}, {table['base']:.4f} with all heads"
+    found = about.get("reliability")
+    return said if found is None or found >= RELIABLE else f"{said}; the order of the heads is not reliable"
+
+
+def _together(table: Record) -> Iterator[str]:
+    """What all heads together say, of a record that holds it."""
+    about, blocks = table.get("together"), {"blocks": table["blocks"]}
+    if changed := table.get("changed"):
+        rows = list(_cells({**changed, **blocks}, ("to_right", "to_wrong")))
+        most = max(rows, key=lambda row: row["to_right"] + row["to_wrong"])
+        n = sum(row["to_right"] + row["to_wrong"] for row in rows)
+        yield (
+            f"Answers that change: {n / len(rows):.1f} a head, the most without {most['layer']}:{most['head']} "
+            f"({most['to_right']} to right, {most['to_wrong']} to wrong)."
+        )
+    if not about:
+        return
+    if (found := about["reliability"]) is not None:
+        worth = "not reliable" if found < RELIABLE else "reliable"
+        yield (
+            f"The order of the heads is {worth}: on as many other examples it would agree by {found:.2f} (split halves "
+            f"{about['split_half']:.2f}, Spearman-Brown)."
+        )
+    n = sum(p is not None and p < table["alpha"] for row in about["max_t"] for p in row)
+    few = f" Intervals are not to be relied on: {about['few']}." if about["few"] else ""
+    yield (
+        f"All heads at once: {n} differ (max-t, p < {table['alpha']:g}). A difference of "
+        f"{points(about['smallest_difference'])[1:]} points would be found in 80% of such samples.{few}"
+    )
+    rows = sorted(_cells({**about, **blocks, "delta": table["delta"]}, _SHOWN), key=lambda row: row["delta"])
+    ends = (("Lowest", rows[0]), ("highest", rows[-1]))
+    said = (
+        f"{which}: {row['layer']}:{row['head']} {points(row['delta'])}, shrunk {points(row['shrunk'])} (error "
+        f"{points(row['shrunk_error'])[1:]}), place {row['first']} to {row['last']} of {len(rows)}"
+        for which, row in ends
+    )
+    yield f"{'; '.join(said)}."
+
+
+_SHOWN = ("delta", "low", "high", "max_t", "shrunk", "shrunk_error", "first", "last", "lower_half")
+
+
+def _cells(table: Record, names: Sequence[str]) -> Iterator[Row]:
+    """An object a head that was measured, of rows of cells by name."""
+    for layer, *rows in zip(layer_names(table), *(table[name] for name in names), strict=True):
+        for head, values in enumerate(zip(*rows, strict=True), start=1):
+            if values[0] is not None:
+                yield {"layer": layer, "head": head, **dict(zip(names, values, strict=True))}
+
+
+def details_table(table: Record) -> Table | None:
+    """A row a head, the lowest difference first; None of a record without what is said of all heads together."""
+    if not (about := table.get("together")):
+        return None
+    found = {**about, "blocks": table["blocks"], "delta": table["delta"]}
+    rows = (
+        {
+            "head": f"{row['layer']}:{row['head']}",
+            "difference": row["delta"],
+            "95%, all at once": (row["low"], row["high"]),
+        }
+        | {"p (max-t)": row["max_t"], "shrunk": (row["shrunk"], row["shrunk_error"])}
+        | {"place": f"{row['first']} to {row['last']}", "lower half": row["lower_half"]}
+        for row in sorted(_cells(found, _SHOWN), key=lambda row: row["delta"])
+    )
+    return Table.of(f"All heads, {table['split']}: differences in points", rows, _OF_ALL, (_ABOUT_ALL,), gap=1)
+
+
+_OF_ALL: dict[str, Form | str] = {
+    "difference": _POINTS,
+    "95%, all at once": Form(lambda ends: " to ".join(map(points, ends))),
+    "p (max-t)": ".2g",
+    "shrunk": Form(lambda both: f"{points(both[0])} ({points(both[1])[1:]})"),
+    "lower half": ".2f",
+}
+_ABOUT_ALL = (
+    "95%, all at once: these intervals hold together. p (max-t): adjusted for all heads. shrunk: empirical-Bayes "
+    "estimate with its error. place: 1 is the lowest difference; places hold together, too. lower half: probability "
+    "to be there."
+)
 
 
 def _best(table: Record) -> Table:

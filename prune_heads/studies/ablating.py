@@ -168,7 +168,8 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
             each: {head: found[each].kept[mask] for head, mask in masks_of(each, options).items()} for each in every
         }
         examples = partial(changed, [(each, found[each].kept[each.gone], without[each]) for each in every])
-    return Found(record, {**tables[0], **{name: record[name] for name in BESIDE}}, examples=examples)
+    report = {**tables[0], **{name: record[name] for name in BESIDE}}
+    return Found(record, report, examples=examples, details=options.details)
 
 
 def among(blocks: Sequence[str] | None, gone: HeadMask) -> HeadMask:

@@ -43,6 +43,7 @@ class Found:
     mask: HeadMask | None = None  # heads that are pruned or masked
     scored: Scored | None = None
     checkpoint: Checkpoint | None = None  # after pruning
+    details: bool = False  # whether people want to see all of it
     examples: Callable[[], str] | None = None  # makes the file of the examples that change most, see `changed`
 
 
