@@ -174,8 +174,10 @@ class Joint:
         """How many standard errors all differences lie within, with this confidence, at once."""
         shifted, errors = np.abs(self.draws - self.observed[:, None]), self.errors
         there = errors > RELATIVE * max(errors.max(initial=0.0), 1e-300)
-        if not there.any():
-            return 0.0
+        if not there.any():  # no head differs: as of independent ones
+            from scipy.stats import norm
+
+            return float(norm.isf((1 - confidence) / (2 * len(errors))))
         return float(self.wider(np.quantile((shifted[there] / errors[there, None]).max(axis=0), confidence)))
 
     def simultaneous(self, confidence: float = 0.95) -> tuple[Array, Array]:
