@@ -41,7 +41,7 @@ def together(
     low, high = found.simultaneous()
     groups = differences.groups
     if flips is not None and groups is None:
-        inside = 2 * float(norm.cdf(found.critical())) - 1
+        inside = min(2 * float(norm.cdf(found.critical())) - 1, 1 - 1e-12)
         low, high = zip(*(score_interval(*each, differences.n_examples, inside) for each in flips), strict=True)
     first, last = rank_intervals(found)
     estimates = shrunk(found.observed, found.steady_covariance, seed=seed)
