@@ -28,6 +28,7 @@ from prune_heads.objectives.batches import Batches
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.statistics import Metric, metric_interval
 from prune_heads.statistics.groups import numbered
+from prune_heads.statistics.margins import difference_interval, non_inferior
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
@@ -154,6 +155,15 @@ class Predictions:
     def interval(self, answers: NDArray[Any], seed: int) -> tuple[float, float]:
         """That of the headline metric, of what is predicted."""
         return metric_interval(self.measure, answers, self.references, seed=seed, groups=self.groups)
+
+    def kept_within(self, margin: float, base: NDArray[Any], answers: NDArray[Any], seed: int) -> dict[str, Any]:
+        """Whether the headline metric of what is predicted is less than the margin below that of the base.
+
+        `{"margin", "low", "high", "verdict"}`: a 90% interval of the difference, and `non_inferior` of it.
+        """
+        how: dict[str, Any] = {"seed": seed, "groups": self.groups}
+        low, high = difference_interval(self.measure, base, answers, self.references, **how)
+        return {"margin": margin, "low": low, "high": high, "verdict": non_inferior(low, high, margin)}
 
     def compared(self, kept: Mapping[str, Kept], test: Callable[..., Any], seed: int) -> Iterator[dict[str, Any]]:
         """A row a metric: the value of both by their names, second minus first, and what a paired test says of that."""

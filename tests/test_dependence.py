@@ -10,11 +10,14 @@ from prune_heads import Evaluator
 from prune_heads.errors import DataError, OptionError, UnfitError
 from prune_heads.heads import HeadMask
 from prune_heads.objectives import TASKS
-from prune_heads.options import Ablation, Cluster, Pairs, RandomMasks, Setup
+from prune_heads.options import Ablation, Choice, Cluster, Curves, Pairs, RandomMasks, RunOptions, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.statistics.groups import clustered_mcnemar
+from prune_heads.statistics.margins import score_interval
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.additivity import ablate_heads, ablate_random
+from prune_heads.studies.curves import curves
+from prune_heads.studies.pruning import run_alone
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
@@ -204,3 +207,53 @@ def test_one_group_has_no_halves(setup):
 def test_fractions_are_shares(text):
     with pytest.raises(OptionError, match="shares between 0 and 1"):
         RandomMasks.of({"fraction": text})
+
+
+def test_a_margin_in_run_curve_and_ablate(setup):
+    """Every verdict follows from the interval of the flips; the curve stops at the first that is not shown."""
+    asked = setup(80, cluster_column=None)
+    curve = curves(asked, Curves(("gradient", "random"), draws=2, steps=6, margin=0.05), Reporter())
+    json.dumps(curve, allow_nan=False)
+    line, drawn = curve["lines"]
+    assert drawn["kept"] == []
+    (kept,) = line["kept"]
+    subject = load_subject(asked, Reporter())
+    predictions = predictions_of(asked, subject, load_split(asked, subject, "validation", Reporter()), Reporter())
+    right = predictions.answers(predictions.of(HeadMask(SHAPE))) == predictions.references
+    verdicts = []
+    for point, found in zip(line["points"], kept["points"], strict=True):
+        mask = HeadMask.parse(" ".join(point["heads_pruned"]), SHAPE)
+        after = predictions.answers(predictions.of(mask)) == predictions.references
+        low, high = score_interval(int((after & ~right).sum()), int((right & ~after).sum()), 80)
+        assert (found["low"], found["high"]) == pytest.approx((low, high))
+        assert found["verdict"] == ("kept" if low > -0.05 else "lost" if high < -0.05 else "open")
+        verdicts.append(found["verdict"])
+    n_shown = next((i for i, each in enumerate(verdicts) if each != "kept"), len(verdicts))
+    counts = [point["n_pruned"] for point in line["points"]]
+    assert kept["n_kept"] == (counts[n_shown - 1] if n_shown else None)
+    assert kept["n_lost"] == next((n for n, each in zip(counts, verdicts, strict=True) if each == "lost"), None)
+
+    (found,) = ablate(asked, Ablation(margin=0.05), Reporter()).record["tables"]
+    for verdicts, lows, highs in zip(*(found["equivalence"][name] for name in ("verdict", "low", "high")), strict=True):
+        for verdict, low, high in zip(verdicts, lows, highs, strict=True):
+            assert (verdict == "kept") == (low > -0.05 and high < 0.05)
+
+    record = run_alone(asked, Choice(heads="1:1"), Scoring("magnitude"), RunOptions(margin=0.05), Reporter()).record
+    (row,) = [row for row in record["rows"] if row["metric"] == "accuracy"]
+    assert row["kept"]["margin"] == 0.05
+    assert row["kept"]["low"] <= row["difference"] <= row["kept"]["high"]
+
+
+def test_intervals_of_groups_and_other_metrics_are_of_the_bootstrap(setup):
+    asked = setup(20, metric="f1")
+    subject = load_subject(asked, Reporter())
+    predictions = predictions_of(asked, subject, load_split(asked, subject, "validation", Reporter()), Reporter())
+    base, after = (predictions.answers(predictions.of(HeadMask.parse(heads, SHAPE))) for heads in ("", "1:1,2 3:1,2,3"))
+    found = predictions.kept_within(0.1, base, after, 0)
+    draws = np.random.default_rng(1)
+    values = []
+    for _ in range(4000):
+        at = np.concatenate([np.flatnonzero(predictions.groups == g) for g in draws.integers(0, 20, 20)])
+        one, two = (predictions.measure(each[at], predictions.references[at]) for each in (base, after))
+        values.append(two - one)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(values, [0.05, 0.95])), abs=0.03)

@@ -69,6 +69,12 @@ _seed = partial(option, "Seed of random choices and of the bootstrap.", 0, low=0
 _steps = partial(option, "Number of steps of a curve, from no pruned head to all of them.", 10, low=1)
 _runs = partial(option, "Number of timed runs of each model, taken in turn after a warm-up.", 6, low=6)
 _splits = partial(option, "Split to measure on; repeatable. (default: the task's validation splits)", (), key="splits")
+_margin = partial(
+    option,
+    "Loss that is small enough, in units of the metric: 0.01 is a point. Says where less is shown to be lost.",
+    low=0.0001,
+    since="later",
+)
 _mode = partial(option, "Set the weights of pruned heads to zero, or remove them.", "zero")
 
 
@@ -116,6 +122,7 @@ class RunOptions(Group):
     mode: Mode = _mode()
     split: tuple[str, ...] = _splits()
     curve: bool = option("Also measure the metric with 0, 10, ..., 100% of the heads pruned.", False)
+    margin: float | None = _margin()
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ class Curves(Group):
     blocks: tuple[str, ...] | None = _blocks(since="sweeps")
     steps: int = _steps()  # the paper's figure 3 has steps of 10 %
     split: tuple[str, ...] = _splits()
+    margin: float | None = _margin()
 
     def by(self, criterion: str) -> Scoring:
         """How one of the criteria scores."""
@@ -168,6 +176,7 @@ class Ablation(Group):
     seed: int = _seed()
     memory: int | None = option("MiB of activations a forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1)
     compiled: bool = option("Compile the layers first; it takes a while.", False, flag="--compile", key="compile")
+    margin: float | None = _margin()
     details: bool = nowhere("Also show a row a head: intervals and places that hold for all, shrunk estimates.", False)
 
     def settled(self, max_examples: int | None) -> "Ablation":

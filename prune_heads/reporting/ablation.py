@@ -127,6 +127,7 @@ def ablation_table(table: Record, title: str, *, narrow: bool = False) -> Table:
         f"differs significantly (p < {alpha:g}) for {sure} ({sure_up} higher, {sure_down} lower); after Holm for "
         f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg for {bh}.",
         *_together(table),
+        *_equivalence(table),
         *_likelihood(table),
     )
     return heads_table(title, table, rows, form, notes, absent=f"{ABSENT:>{width}}", gap=0 if narrow else 2)
@@ -186,6 +187,16 @@ def _together(table: Record) -> Iterator[str]:
         for which, row in ends
     )
     yield f"{'; '.join(said)}."
+
+
+def _equivalence(table: Record) -> Iterator[str]:
+    if found := table.get("equivalence"):
+        verdicts = [each for row in found["verdict"] for each in row if each is not None]
+        n = {which: sum(each == which for each in verdicts) for which in ("kept", "lost")}
+        yield (
+            f"The metric without one changes by less than {found['margin']:g}: shown for {n['kept']} of "
+            f"{len(verdicts)} heads, refuted for {n['lost']} (two one-sided tests at 5%, each head on its own)."
+        )
 
 
 _SHOWN = ("delta", "low", "high", "max_t", "shrunk", "shrunk_error", "first", "last", "lower_half")

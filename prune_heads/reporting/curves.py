@@ -127,7 +127,24 @@ def curve_page(record: Record) -> Page:
     mean = "; mean of several draws" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
     note = f"Shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}."
     title = f"{subject_of(record)}: {metric_name(record)} by {pruned(record)}"
-    return Page(f"{title}, lowest score first", (*tables, note, *below))
+    return Page(f"{title}, lowest score first", (*tables, note, *_kept(record), *below))
+
+
+def _kept(record: Record) -> list[Table]:
+    """How many heads each criterion may take for a loss below the margin, where one was named."""
+    rows = [
+        {"criterion": line["criterion"], "split": each["split"]}
+        | {"shown up to": _n(each["n_kept"], "no head"), "refuted from": _n(each["n_lost"], "nowhere")}
+        for line in record["lines"]
+        for each in line.get("kept") or ()
+    ]
+    margin = record["configuration"].get("margin")
+    note = "One-sided, at 5% each, from few heads to many, up to the first point that is not shown; open in between."
+    return [Table.of(f"{metric_name(record)} falls by less than {margin:g}", rows, notes=(note,))] if rows else []
+
+
+def _n(n: int | None, nothing: str) -> str:
+    return nothing if n is None else f"{n} heads"
 
 
 def curve_table(record: Record) -> Table:

@@ -8,7 +8,16 @@ from typing import Any
 from prune_heads.descriptors import Head, HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.curves import curve_table
-from prune_heads.reporting.words import Record, data_name, heads_table, scale_of, scores_of, share, subject_of
+from prune_heads.reporting.words import (
+    Record,
+    data_name,
+    heads_table,
+    metric_name,
+    scale_of,
+    scores_of,
+    share,
+    subject_of,
+)
 from prune_heads.tables import Cell, Form, Page, Table
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
@@ -66,7 +75,16 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
     title = f"{subject_of(record)}: {share(record)}"
     curve = [curve_table(record)] if record["curve"] else []
     heads = f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}"
-    return Page(title, (Table.of(title if narrow else "", rows, _COMPARED), *curve, heads))
+    kept = [
+        f"{row['split']}: less than {found['margin']:g} of {metric_name(record)} lost: {_VERDICTS[found['verdict']]} "
+        f"(90% interval {found['low']:+.4f} to {found['high']:+.4f})."
+        for row in record["rows"]
+        if (found := row.get("kept"))
+    ]
+    return Page(title, (Table.of(title if narrow else "", rows, _COMPARED), *curve, *kept, heads))
+
+
+_VERDICTS = {"kept": "shown", "open": "not shown and not refuted", "lost": "refuted"}
 
 
 def pruned_page(record: Record) -> Page:

@@ -4,6 +4,9 @@ from typing import Literal
 
 import numpy as np
 
+from prune_heads.statistics.differences import N_RESAMPLES, resampled_values
+from prune_heads.statistics.metrics import Array, Metric
+
 Verdict = Literal["kept", "open", "lost"]
 LEVEL = 0.05  # one-sided, so the interval that is looked at is that of 90%
 INSIDE = 1 - 2 * LEVEL
@@ -45,6 +48,22 @@ def score_interval(gained: int, lost: int, n: int, confidence: float = INSIDE) -
         return float(brentq(lambda d: distance(d) + side * beyond, observed, end, xtol=1e-12))
 
     return limit(-1), limit(1)
+
+
+def difference_interval(
+    metric: Metric, first: Array, second: Array, references: Array, *, seed: int, groups: Array | None = None
+) -> tuple[float, float]:
+    """90% interval of a metric of the second predictions less that of the first, of the same examples.
+
+    Of a share of independent examples `score_interval`; else the percentiles of a paired bootstrap, of groups where
+    `groups`, `(n_examples,)` numbers from 0, says which examples belong together.
+    """
+    if metric.is_share and metric.each is not None and groups is None:
+        right, also_right = metric.each(first, references), metric.each(second, references)
+        return score_interval(int((also_right > right).sum()), int((right > also_right).sum()), len(references))
+    before, after = resampled_values(metric, (first, second), references, seed, N_RESAMPLES, groups=groups)
+    low, high = np.quantile(after - before, [LEVEL, 1 - LEVEL])
+    return float(low), float(high)
 
 
 def non_inferior(low: float, high: float, margin: float) -> Verdict:

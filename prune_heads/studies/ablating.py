@@ -28,6 +28,7 @@ from prune_heads.statistics.differences import (
     test_of,
 )
 from prune_heads.statistics.joint import Differences, joint, mean_differences, metric_differences
+from prune_heads.statistics.margins import difference_interval, equivalent
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
 from prune_heads.studies.changed import changed
 from prune_heads.studies.pruning import note_without_heads, read_heads
@@ -265,6 +266,12 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         about["changed"] = {
             name: cells(n) for name, n in zip(("to_right", "to_wrong"), zip(*flips, strict=True), strict=True)
         }
+    if options.margin is not None:
+        interval = partial(difference_interval, measure, base, seed=options.seed, groups=groups)
+        ends = [interval(each, references) for each in answers]
+        shown = {"low": cells([low for low, _ in ends]), "high": cells([high for _, high in ends])}
+        verdicts = cells([equivalent(*each, options.margin) for each in ends])
+        about["equivalence"] = {"margin": options.margin, **shown, "verdict": verdicts}
     best = None if chosen is None else _best(options, dict(zip(masks, tests, strict=True)), chosen)
     return {**about, **columns, "alpha": ALPHA, "best": best, "likelihood": likelihood}
 

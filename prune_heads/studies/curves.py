@@ -20,6 +20,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, Study
 from prune_heads.selection import alone, count_for_fraction, lowest_first, select, step_counts
 from prune_heads.statistics import area_under_curve, compare_areas, correlate
+from prune_heads.statistics.margins import kept_up_to
 from prune_heads.studies.ablating import Measured, among
 from prune_heads.studies.scoring import Lab, note_oracle, score
 from prune_heads.studies.setup import costs_of, identify, identify_split
@@ -68,6 +69,10 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     measured = [Measured(each, masks, options.seed) for each in every]
     study.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
+    if (margin := options.margin) is not None:
+        for line, (_, _, draws) in zip(lines, orders, strict=True):
+            every_split = measured if len(draws) == 1 else ()
+            line["kept"] = [kept_of(draws[0], each, margin, options.seed) for each in every_split]
     study.lap("statistics")
     there = ~np.concatenate((going - every[0].gone).keep())
     scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]
@@ -121,6 +126,22 @@ def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[st
             points.append({**point, "heads_pruned": pruned, "low": low, "high": high})
     shown = scores.to_json()["scores"] if is_one else None
     return {**about, "n_draws": len(draws), "scores": shown, "areas": areas(points), "points": points}
+
+
+def kept_of(masks: Sequence[HeadMask], measured: Measured, margin: float, seed: int) -> dict[str, Any]:
+    """How many heads may go for a loss below the margin: tested from few to many, up to the first that is not shown.
+
+    Returns:
+        `split`, `margin`; `n_kept`: heads that are gone at the last point for which it is shown, None for not even the
+        first; `n_lost`: at the first point where more is lost, None where it is nowhere; `points`, one a mask, as
+        `Predictions.kept_within` gives them.
+    """
+    predictions = measured.predictions
+    base = measured.answers(predictions.gone)
+    points = [predictions.kept_within(margin, base, measured.answers(mask), seed) for mask in masks]
+    shown, lost = kept_up_to([point["verdict"] for point in points])
+    about = {"split": predictions.split.name, "margin": margin, "n_kept": len(masks[shown - 1]) if shown else None}
+    return {**about, "n_lost": len(masks[lost]) if lost < len(masks) else None, "points": points}
 
 
 def areas(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
