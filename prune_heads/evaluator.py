@@ -21,14 +21,14 @@ from prune_heads.objectives import METRIC_NAMES, OBJECTIVES
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches, loaded
 from prune_heads.options import Ablation, Scoring, WrittenModel
-from prune_heads.options.studies import Kind
+from prune_heads.options.studies import Kind, Response
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
-from prune_heads.studies import ablating, curves, pruning, scoring, setup
+from prune_heads.studies import ablating, curves, measuring, pruning, scoring, setup
 from prune_heads.tasks.task import NAME, Split, Task, kind_of, load_task, task_of_labels, task_of_rows
 
 
@@ -144,7 +144,7 @@ class Evaluator:
             HeadDescriptorError: If the heads are not there.
             PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
         """
-        return Evaluation(**ablating.evaluate(self._predictions, self._mask(heads), self.seed))
+        return Evaluation(**measuring.evaluate(self._predictions, self._mask(heads), self.seed))
 
     def score(
         self,
@@ -152,6 +152,7 @@ class Evaluator:
         *,
         estimator: str = "example",
         normalize: str = "none",
+        response: Response = "metric",
     ) -> Scores:
         """How important each head is, on the examples of this Evaluator; `on("train")` or other data for others.
 
@@ -160,6 +161,7 @@ class Evaluator:
                 given `Examples` and returns `HeadScores`, or one number a head: flat, or one row a block.
             estimator: Key of `ESTIMATORS`, of the criterion `gradient`.
             normalize: `none`, `l2` or `min-max`.
+            response: What `ablation` scores by: `metric`, or `likelihood` of the right answer.
 
         Raises:
             CriterionError: If a criterion of your own fails, or gives no scores of these heads.
@@ -167,7 +169,7 @@ class Evaluator:
         """
         own = None if isinstance(criterion, str) else own_criterion(criterion)
         name = own.name if own is not None else str(criterion)
-        asked = Scoring(name, estimator, normalize, self.seed)
+        asked = Scoring(name, estimator, normalize, self.seed, response=response)
         scores, _, about = scoring.score(self._predictions.subject, asked, self._predictions, criterion=own)
         return Scores(scores.values, scores.standard_error, scores.gone, **about)
 
@@ -206,7 +208,7 @@ class Evaluator:
         made = scores if isinstance(scores, Scores) else Scores(())
         about = {"criterion": made.criterion or None, "estimator": made.estimator, "rescored": False}
         order = {**about, "scored_on": made.split}, scores, [masks]
-        measured = ablating.Measured(self._predictions, masks, self.seed)
+        measured = measuring.Measured(self._predictions, masks, self.seed)
         return Curve(**curves.line_of(order, [measured], steps))
 
     def compare(self, first: Heads | None, second: Heads | None) -> Comparison:
@@ -217,7 +219,7 @@ class Evaluator:
         Raises:
             PruneHeadsError: As for `evaluate`.
         """
-        return Comparison(**ablating.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
+        return Comparison(**measuring.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
 
     def _mask(self, heads: Heads | None) -> HeadMask:
         n_heads, heads = self._predictions.subject.n_heads, {} if heads is None else heads

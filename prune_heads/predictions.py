@@ -26,13 +26,15 @@ from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.progress import Progress, Reporter, silent
-from prune_heads.statistics import Metric, metric_interval
+from prune_heads.statistics import Metric, compare_paired, mean_of, metric_interval
 from prune_heads.statistics.groups import numbered
 from prune_heads.statistics.margins import difference_interval, non_inferior
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
+LIKELIHOOD = mean_of("likelihood", lambda likelihoods, references: likelihoods)
+"""Of log-likelihoods of right answers, `(n_examples,)`, in place of predictions."""
 _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
 """Entries of a configuration that do not change what the model computes in a given precision."""
 
@@ -173,6 +175,32 @@ class Predictions:
             found = asdict(test(measure, *answers, self.references, seed=seed, groups=self.groups))
             both = {title: value[name] for title, value in values.items()}
             yield {"metric": name, **both, "difference": found.pop("value"), **found}
+
+    def changed(self, base: NDArray[Any], answers: NDArray[Any]) -> tuple[int, int] | None:
+        """How many answers become right, and how many wrong; None where an answer is not right or wrong."""
+        if not self.objective.chooses or base.shape != self.references.shape:
+            return None
+        same = [each == self.references for each in (base, answers)]
+        was, now = (each if each.ndim == 1 else each.all(axis=1) for each in same)
+        return int((now & ~was).sum()), int((was & ~now).sum())
+
+    def likelihood(self, kept: Kept, seed: int) -> dict[str, float] | None:
+        """Mean log-likelihood of the right answer in nats an example, its 95% interval; None where there is none."""
+        values = self.objective.log_likelihood(kept, self.references)
+        if values is None:
+            return None
+        low, high = metric_interval(LIKELIHOOD, values, self.references, seed=seed, groups=self.groups)
+        return {"value": LIKELIHOOD(values, self.references), "low": low, "high": high}
+
+    def likelihoods_compared(self, kept: Mapping[str, Kept], seed: int) -> dict[str, Any] | None:
+        """The same of both, second minus first, and the paired test of the difference."""
+        of = {name: self.objective.log_likelihood(each, self.references) for name, each in kept.items()}
+        first, second = of.values()
+        if first is None or second is None:
+            return None
+        found = asdict(compare_paired(LIKELIHOOD, first, second, self.references, seed=seed, groups=self.groups))
+        both = {name: LIKELIHOOD(each, self.references) for name, each in of.items() if each is not None}
+        return {**both, "difference": found.pop("value"), **found}
 
     def check_defined(self) -> None:
         """Refuse a split on which the headline metric says nothing, before any work.

@@ -54,6 +54,8 @@ class Evaluation(Result):
     intervals: dict[str, list[float]]  # of 95%, by the bootstrap
     heads_pruned: list[str]  # descriptors, from 1; heads that the model has lost before are among them
     n_heads: int  # heads in all
+    likelihood: Row | None = None
+    """`value`, `low`, `high` of the mean log-likelihood of the right answer (nats an example), where it is defined."""
 
     @property
     def value(self) -> float:
@@ -79,10 +81,12 @@ class Scores(Result, HeadScores):
     split: str | None = None  # that they were estimated on; None for a criterion that looks at no examples
     n_examples: int = 0
     blocks: tuple[Row, ...] = ()  # the attention blocks, as they were
+    response: str = "metric"  # that `ablation` scored by
 
     def to_json(self) -> dict[str, Any]:
         """As `prune-heads score --json` prints it."""
         about = {name: getattr(self, name) for name in ("criterion", "estimator", "normalize", "split", "n_examples")}
+        about |= {"response": self.response} if self.response != "metric" else {}
         return {**about, "numbering": NUMBERING, "blocks": list(self.blocks), **HeadScores.to_json(self)}
 
     def table(self) -> Table:
@@ -120,6 +124,9 @@ class Ablations(Result):
     likelihood: Row | None = None
     """`base`, `delta` and its tests as above, of the log-likelihood of the right answer in nats an example."""
     base_interval: list[float] | None = None  # of 95%, by the bootstrap
+    together: Row | None = None  # what is said of all heads at once; see `prune_heads.studies.together`
+    changed: Row | None = None  # cells of how many answers become right (`to_right`) and wrong (`to_wrong`)
+    equivalence: Row | None = None  # to no mask, where a margin was named
 
     def table(self) -> Table:
         """Differences in points, layers down and heads across."""
@@ -174,6 +181,9 @@ class Comparison(Result):
     second: list[str]
     rows: list[Row]
     """A row a metric, the headline first: `first`, `second`, `difference`, `low`, `high`, `p_value`, `test`."""
+    likelihood: Row | None = None
+    """The same of the mean log-likelihood of the right answer."""
+    changed: tuple[int, int] | None = None  # answers that become right, and wrong, under the second
 
     @property
     def difference(self) -> float:

@@ -9,12 +9,14 @@ import pytest
 import scipy.stats
 from tiny import save_tiny_checkpoint, write_sst2
 
-from prune_heads.errors import DataError, HeadDescriptorError
+from prune_heads.errors import DataError, HeadDescriptorError, UnfitError
 from prune_heads.heads import HeadMask
-from prune_heads.options import Ablation, Setup
+from prune_heads.options import Ablation, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.statistics import correlate
-from prune_heads.studies.ablating import FLIP_SAMPLE, ablate, ablated, evaluate, masks_of, table
+from prune_heads.studies.ablating import FLIP_SAMPLE, ablate, ablated, masks_of, table
+from prune_heads.studies.measuring import compare, evaluate
+from prune_heads.studies.scoring import Lab
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.surgery import remove_heads
 
@@ -328,3 +330,37 @@ def test_heads_may_be_chosen_on_as_many_examples_as_are_measured_on(setup):
         assert best["best_here"] == {"head": best["head"], "delta": best["delta"]}
     other = run(short, kind="only-one", choose_examples=0)
     assert (other["chosen_on"]["split"], other["chosen_on"]["n_examples"]) == ("train", 30)
+
+
+def test_the_likelihood_as_the_response_of_a_criterion(setup):
+    """The scores are what the table says that each head alone loses, with the errors of the mean."""
+    (found,) = run(setup)["tables"]
+    asked = Scoring("ablation", score_split="validation", response="likelihood")
+    scored = Lab(setup, Reporter()).scored(asked)
+    assert flat(scored.scores.values) == pytest.approx([-each for each in flat(found["likelihood"]["delta"])], abs=1e-9)
+    assert scored.report()["response"] == "likelihood"
+    assert scored.scores.standard_error is not None
+    assert "response" not in Lab(setup, Reporter()).scored(replace(asked, response="metric")).report()
+
+
+def test_a_response_that_is_not_defined_is_refused(own, tmp_path):
+    model = save_tiny_checkpoint(tmp_path / "model", ("score",))
+    setup = own("pearson", [str(i % 7 / 2) for i in range(20)], model)
+    with pytest.raises(UnfitError, match="must be defined for --response likelihood; regression has none"):
+        Lab(setup, Reporter()).scored(Scoring("ablation", score_split="validation", response="likelihood"))
+    assert evaluate(predictions(setup), HeadMask(SHAPE))["likelihood"] is None
+
+
+def test_evaluations_and_comparisons_say_the_likelihood_and_the_flips(setup):
+    apart, heads = predictions(setup), HeadMask.parse("1:1,2 3:1,2,3", SHAPE)
+    found, pruned = evaluate(apart, HeadMask(SHAPE)), evaluate(apart, heads)
+    both = compare(apart, HeadMask(SHAPE), heads)
+    values = [apart.objective.log_likelihood(apart.of(mask), apart.references) for mask in (HeadMask(SHAPE), heads)]
+    assert found["likelihood"]["value"] == pytest.approx(values[0].mean())
+    assert found["likelihood"]["low"] < values[0].mean() < found["likelihood"]["high"]
+    assert both["likelihood"]["difference"] == pytest.approx(values[1].mean() - values[0].mean())
+    assert both["likelihood"]["difference"] == pytest.approx(
+        pruned["likelihood"]["value"] - found["likelihood"]["value"]
+    )
+    right = [apart.answers(apart.of(mask)) == apart.references for mask in (HeadMask(SHAPE), heads)]
+    assert both["changed"] == (int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum()))

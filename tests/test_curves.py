@@ -15,8 +15,9 @@ from prune_heads.options import Ablation, Choice, Curves, RunOptions, Scoring, S
 from prune_heads.progress import Reporter
 from prune_heads.selection import select
 from prune_heads.statistics import area_under_curve
-from prune_heads.studies.ablating import ablate, evaluate
+from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import curves, renewed
+from prune_heads.studies.measuring import evaluate
 from prune_heads.studies.pruning import run
 from prune_heads.studies.scoring import Lab, score
 from prune_heads.studies.setup import load_subject, predictions_of

@@ -12,8 +12,9 @@ from prune_heads.errors import HeadDescriptorError, OptionError, RunError, Unfit
 from prune_heads.heads import HeadMask
 from prune_heads.options import Ablation, Cluster, Pairs, RandomMasks, Setup
 from prune_heads.progress import Reporter
-from prune_heads.studies.ablating import Measured, ablated
+from prune_heads.studies.ablating import ablated
 from prune_heads.studies.additivity import ablate_heads
+from prune_heads.studies.measuring import Measured
 from prune_heads.studies.pairs import ablate_pairs, interactions, masks_of_pairs, pairs_of
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.surgery import remove_heads

@@ -88,7 +88,7 @@ run = _study(
 )
 score = _study("scoring:score_heads", options.Setup, options.Scoring, options.Cluster)
 prune = _study("pruning:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
-evaluate = _study("ablating:evaluate_heads", options.Setup, options.Masked)
+evaluate = _study("measuring:evaluate_heads", options.Setup, options.Masked)
 _masks = (options.Ablation, options.Pairs, options.RandomMasks)
 ablate = _study("additivity:ablate_heads", options.Setup, options.Cluster, *_masks)
 similar = _study("similarity:similar", options.Setup, options.Similarity)

@@ -14,9 +14,9 @@ from prune_heads.options.studies import (
     Curves,
     Export,
     Masked,
-    Recipe,
     Reproducing,
     RunOptions,
     Scoring,
     Surgery,
 )
+from prune_heads.options.training import Recipe

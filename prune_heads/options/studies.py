@@ -20,6 +20,7 @@ NORMALIZERS = ("none", "l2", "min-max")
 Mode = Literal["zero", "remove"]  # what happens to the weights of heads that are pruned
 Kind = Literal["without-one", "only-one", "pairs", "random"]
 """Which ablations: of one head, of all others of its layer, of two, of random sets."""
+Response = Literal["metric", "likelihood"]  # what a head changes
 Form = Literal["md", "tex", "csv", "png", "svg"]
 Target = Literal["dense", "onnx"]  # what a checkpoint is exported to
 
@@ -58,6 +59,14 @@ _estimator = partial(
     choices=ESTIMATORS,
     shown=lambda of: of.estimator if "gradient" in (of.criterion, *of.criterion) else None,
 )
+_response = partial(
+    option,
+    "What the criterion 'ablation' scores by: the metric, or the log-likelihood of the right answer, which ranks heads "
+    "better.",
+    "metric",
+    shown=lambda of: of.response if "ablation" in (of.criterion, *of.criterion) else None,
+    since="later",
+)
 _NORMALIZE = "Normalisation of the scores: 'l2' within each layer, 'min-max' over all heads."
 _SPLIT = "Split that heads are scored on. (default: the training split; for 'ablation' of a curve its first)"
 _blocks = partial(
@@ -89,6 +98,7 @@ class Scoring(Group):
     seed: int = _seed()
     score_split: str | None = option(_SPLIT)
     score_examples: int | None = _scored()  # None: as in the `Setup`
+    response: Response = _response()
 
 
 @dataclass(frozen=True)
@@ -150,10 +160,12 @@ class Curves(Group):
     steps: int = _steps()  # the paper's figure 3 has steps of 10 %
     split: tuple[str, ...] = _splits()
     margin: float | None = _margin()
+    response: Response = _response()
 
     def by(self, criterion: str) -> Scoring:
         """How one of the criteria scores."""
-        return Scoring(criterion, self.estimator, self.normalize, self.seed, self.score_split, self.score_examples)
+        how = (self.estimator, self.normalize, self.seed, self.score_split, self.score_examples, self.response)
+        return Scoring(criterion, *how)
 
 
 @dataclass(frozen=True)
@@ -243,31 +255,6 @@ class Export(WrittenModel):
         dtype = given.get("dtype", cls.dtype)
         if given["to"] == "onnx" and dtype != "float32":
             yield f"--dtype {dtype} is for --to dense; ONNX is written in float32"
-
-
-@dataclass(frozen=True)
-class Recipe(Group):
-    """How a model is fine-tuned; the defaults are those of Michel, Levy and Neubig (2019) for BERT.
-
-    Their code multiplies the rate by the warm-up schedule twice, once in the loop and once inside its optimizer, and
-    that optimizer (BertAdam) does not correct its moments at the start. Here the schedule acts once, as the paper says,
-    and the optimizer is AdamW. They pad all texts to 128 tokens; here a batch is padded to its longest.
-    """
-
-    epochs: int = option("Number of passes over the training split.", 3, low=1)
-    learning_rate: float = option("Highest learning rate.", 2e-5, low=0)  # linear warm-up, then linear decay to 0
-    warmup: float = option("Share of steps of rising learning rate.", 0.1, key="warmup_fraction", low=0, high=0.99)
-    weight_decay: float = option("Weight decay of matrices, by AdamW.", 0.01, low=0)
-    """Biases and layer norms are left out."""
-    seed: int = option("Seed of the new head, the order of examples and the dropout.", 42, low=0)
-    group_by_length: bool = option(
-        "Put texts of similar length into a batch: less padding, but batches are no longer random samples.",
-        True,
-        flag="--group-by-length/--no-group-by-length",
-    )
-    keep_epochs: bool = option("Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.", False)
-    keep_steps: tuple[int, ...] = option("Keep checkpoints of these steps; 0: the start.", (), read=numbers(0, "0,50"))
-    save_minutes: float = option("Minutes between saves, where a killed run continues.", 10.0, reach="nothing", low=0)
 
 
 @dataclass(frozen=True)

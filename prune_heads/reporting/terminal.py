@@ -9,6 +9,7 @@ from prune_heads.descriptors import Head, HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.curves import curve_table
 from prune_heads.reporting.words import (
+    NATS,
     Record,
     data_name,
     heads_table,
@@ -76,12 +77,25 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
     curve = [curve_table(record)] if record["curve"] else []
     heads = f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}"
     kept = [
+        f"{row['split']}: the {NATS} changes by {found['difference']:+.4f} ({found['low']:+.4f} to "
+        f"{found['high']:+.4f}){_flips(row)}."
+        for row in record["rows"]
+        if (found := row.get("likelihood"))
+    ]
+    kept += [
         f"{row['split']}: less than {found['margin']:g} of {metric_name(record)} lost: {_VERDICTS[found['verdict']]} "
         f"(90% interval {found['low']:+.4f} to {found['high']:+.4f})."
         for row in record["rows"]
         if (found := row.get("kept"))
     ]
     return Page(title, (Table.of(title if narrow else "", rows, _COMPARED), *curve, *kept, heads))
+
+
+def _flips(row: Record) -> str:
+    if not row.get("changed"):
+        return ""
+    to_right, to_wrong = row["changed"]
+    return f"; {to_right + to_wrong} answers change, {to_right} to right and {to_wrong} to wrong"
 
 
 _VERDICTS = {"kept": "shown", "open": "not shown and not refuted", "lost": "refuted"}
@@ -99,7 +113,9 @@ def evaluation_table(report: Record) -> Table:
     """Metrics of one split under a mask, with their intervals."""
     pruned = f"pruned: {' '.join(report['heads_pruned'])}" if report["heads_pruned"] else "no head pruned"
     ends = report["intervals"]
-    rows = ({"metric": name, "value": value, "95% interval": ends[name]} for name, value in report["metrics"].items())
+    rows = [{"metric": name, "value": value, "95% interval": ends[name]} for name, value in report["metrics"].items()]
+    if found := report.get("likelihood"):
+        rows.append({"metric": NATS, "value": found["value"], "95% interval": (found["low"], found["high"])})
     title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}"
     return Table.of(title, rows, {"value": ".4f", "95% interval": ".4f to"})
 

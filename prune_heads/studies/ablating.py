@@ -1,121 +1,36 @@
-"""Mask heads and measure: some, or each, or all others of its layer (the paper's tables 1, 2, 3, 5, 6 and figure 2)."""
+"""Mask each head, or all others of its layer, and measure: the paper's tables 1, 2, 3, 5 and 6, and its figure 2."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from itertools import chain, combinations, groupby
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prune_heads.ablation import KINDS, ablations, predict_masks
 from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import HeadDescriptorError, OptionError
 from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.base import Kept, Objective
-from prune_heads.options import Ablation, Masked, Setup
+from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
-from prune_heads.statistics.differences import (
-    BOOTSTRAP,
-    GROUPED,
-    N_RESAMPLES,
-    PairedTest,
-    compare_paired,
-    exact_p,
-    test_of,
-)
+from prune_heads.statistics.differences import BOOTSTRAP, GROUPED, N_RESAMPLES, PairedTest, exact_p, test_of
 from prune_heads.statistics.joint import Differences, joint, mean_differences, metric_differences
 from prune_heads.statistics.margins import difference_interval, equivalent
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
 from prune_heads.studies.changed import changed
-from prune_heads.studies.pruning import note_without_heads, read_heads
+from prune_heads.studies.measuring import Measured
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.studies.spreading import Spread
 from prune_heads.studies.together import Flips, together
-from prune_heads.surgery import removed_heads
 
 ALPHA = 0.01  # the paper's level of significance
 BESIDE = ("task", "model", "tables", "correlations", "flips")  # what `--json` prints beside the first split's table
 FLIP_SAMPLE = 64  # examples, the first of the split, on which a reduced precision is compared with float32
-
-
-class Measured:
-    """What a model answers on a split under masks; what is asked for twice is computed once."""
-
-    def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int, **how: Any) -> None:
-        """Under masks that hold the heads that are gone; a base metric below chance is noted.
-
-        `seed` is of the bootstrap, `how` as for `predict_masks`.
-        """
-        self.predictions, self.kept = predictions, predict_masks(predictions, masks, **how)
-        if predictions.gone in self.kept:
-            predictions.warn_if_below_chance(self.kept[predictions.gone])
-        self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))  # the headline metric
-        self.interval = cache(lambda mask: predictions.interval(self.answers(mask), seed))
-        """Its 95% interval, by the bootstrap."""
-
-    def answers(self, mask: HeadMask) -> NDArray[Any]:
-        """What is predicted."""
-        return self.predictions.answers(self.kept[mask])
-
-    def likelihoods(self, masks: Iterable[HeadMask]) -> NDArray[np.float64] | None:
-        """`(n_examples, n_masks)`, in nats: log-likelihood of the right answer; None where it is not defined."""
-        of, references = self.predictions.objective.log_likelihood, self.predictions.references
-        found = [each for mask in masks if (each := of(self.kept[mask], references)) is not None]
-        return np.stack(found, axis=1) if found else None
-
-
-def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[str, Any]:
-    """The JSON contract of `prune-heads evaluate`; logits that the store has are not computed again.
-
-    The intervals are those of 95% by the bootstrap, whose seed is `seed`.
-
-    Raises:
-        MaskNotAppliedError: If gates do not change the logits.
-        NotFiniteError: If a logit is NaN or infinite.
-        PruneHeadsError: If the store cannot be written.
-    """
-    subject, split, reporter = predictions.subject, predictions.split, predictions.reporter
-    subject.prove_gates(predictions.batches)
-    note_without_heads(predictions, mask)
-    with reporter.stage("evaluating", predictions.batches.n_examples) as progress:
-        logits = predictions.of(mask, progress)
-    if not mask:
-        predictions.warn_if_below_chance(logits)
-    about = {"task": subject.task.spec.name, "split": split.name, "n_examples": len(split)}
-    about |= {"metrics": predictions.metrics(logits), "intervals": predictions.intervals(logits, seed)}
-    return {**about, "heads_pruned": mask.descriptors(), "n_heads": mask.n_total}
-
-
-def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: int = 0) -> dict[str, Any]:
-    """Each metric under two masks: what the second does beside the first, with its interval and a paired test.
-
-    Raises: as `evaluate`.
-    """
-    found = predict_masks(predictions, [first, second])
-    kept = {name: found[mask | predictions.gone] for name, mask in (("first", first), ("second", second))}
-    task, split = predictions.subject.task.spec.name, predictions.split
-    about = {"task": task, "split": split.name, "n_examples": len(split)}
-    about |= {"first": first.descriptors(), "second": second.descriptors()}
-    return {**about, "rows": list(predictions.compared(kept, compare_paired, seed))}
-
-
-def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
-    """The task's metrics with heads masked."""
-    study = Study("evaluate", reporter)
-    lab = Lab(setup, reporter)
-    subject = lab.subject
-    mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
-    predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])
-    split = predictions.split
-    study.begin(setup, {"heads": mask.descriptors(), "split": split.name}, **identify(subject, [split]))
-    report = evaluate(predictions, mask)
-    study.lap("evaluate")
-    return Found(study.record(subject.device, **report), report, mask)
 
 
 # long: one study from its options to its record, a stage a paragraph
@@ -247,7 +162,8 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         all_of_them = together(differences, drawn, cells, options.seed, flips)
         return tests, {**columns, "p_adjusted": adjusted, "test": test, "together": all_of_them}
 
-    flips = flips_of(predictions, base, answers)
+    counted = [predictions.changed(base, each) for each in answers]
+    flips = [each for each in counted if each is not None] or None
     exact = [exact_p(measure, base, each, references, groups) for each in answers]
     differences = metric_differences(measure, base, answers, references, groups)
     tests, columns = told(differences, test_of(measure, groups), exact, flips if measure.is_share else None)
@@ -274,20 +190,6 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         about["equivalence"] = {"margin": options.margin, **shown, "verdict": verdicts}
     best = None if chosen is None else _best(options, dict(zip(masks, tests, strict=True)), chosen)
     return {**about, **columns, "alpha": ALPHA, "best": best, "likelihood": likelihood}
-
-
-def flips_of(predictions: Predictions, base: NDArray[Any], answers: Sequence[NDArray[Any]]) -> Flips | None:
-    """How many answers each mask makes right, and how many wrong; None where an answer is not right or wrong."""
-    references = predictions.references
-    if not predictions.objective.chooses or base.shape != references.shape:
-        return None
-
-    def right(given: NDArray[Any]) -> NDArray[np.bool_]:
-        same = given == references
-        return same if same.ndim == 1 else same.all(axis=1)
-
-    was, now = right(base), [right(each) for each in answers]
-    return [(int((each & ~was).sum()), int((was & ~each).sum())) for each in now]
 
 
 def n_resamples(n_tests: int) -> int:

@@ -23,7 +23,8 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.selection import count_for_fraction
 from prune_heads.statistics.tables import correlate
-from prune_heads.studies.ablating import Measured, ablate
+from prune_heads.studies.ablating import ablate
+from prune_heads.studies.measuring import Measured
 from prune_heads.studies.pairs import ablate_pairs
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify, identify_split
@@ -99,8 +100,12 @@ def ablate_random(
                 {"split": whole.split.name, "response": name, **sizes, "base": float(together[0]), "rows": rows}
             )
     study.lap("ablate")
-    about = {"task": subject.task.spec.name, "kind": options.kind, "headline": every[0].measure.name}
-    about |= {"numbering": NUMBERING, "blocks": [block.describe() for block in subject.blocks]}
+    about: dict[str, Any] = {"task": subject.task.spec.name, "kind": options.kind}
+    about |= {
+        "headline": every[0].measure.name,
+        "numbering": NUMBERING,
+        "blocks": [block.describe() for block in subject.blocks],
+    }
     record = study.record(subject.device, **about, random=tables, masks=[mask.descriptors() for mask in masks])
     return Found(record, {name: record[name] for name in ("task", "kind", "model", "random")})
 

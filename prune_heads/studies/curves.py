@@ -21,7 +21,8 @@ from prune_heads.runs import FORMATS, Study
 from prune_heads.selection import alone, count_for_fraction, lowest_first, select, step_counts
 from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.statistics.margins import kept_up_to
-from prune_heads.studies.ablating import Measured, among
+from prune_heads.studies.ablating import among
+from prune_heads.studies.measuring import Measured
 from prune_heads.studies.scoring import Lab, note_oracle, score
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import removed_heads
@@ -120,10 +121,16 @@ def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[st
         for each in measured:
             values = [each.value(mask) for mask in masks]
             low, high = each.interval(masks[0]) if is_one else np.quantile(values, _BAND).tolist()
-            point = {"split": each.predictions.split.name, "percent": percent, "n_pruned": len(masks[0])}
+            point: dict[str, Any] = {"split": each.predictions.split.name, "percent": percent}
+            point["n_pruned"] = len(masks[0])
             point["value"] = statistics.mean(values)  # exact: of equal numbers it is the number
             pruned = masks[0].descriptors() if is_one else None
-            points.append({**point, "heads_pruned": pruned, "low": low, "high": high})
+            found = each.likelihoods(masks)
+            mean = None if found is None else float(found.mean(dtype=np.float64))
+            base = each.answers(each.predictions.gone) if is_one else None
+            changed = None if base is None else each.predictions.changed(base, each.answers(masks[0]))
+            point |= {"heads_pruned": pruned, "low": low, "high": high}
+            points.append({**point, "likelihood": mean, "changed": changed})
     shown = scores.to_json()["scores"] if is_one else None
     return {**about, "n_draws": len(draws), "scores": shown, "areas": areas(points), "points": points}
 

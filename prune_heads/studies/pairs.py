@@ -24,7 +24,8 @@ from prune_heads.runs import RECORD_FILE, Study
 from prune_heads.statistics.differences import compare_paired
 from prune_heads.statistics.joint import compare_means
 from prune_heads.statistics.tables import benjamini_hochberg, holm
-from prune_heads.studies.ablating import ALPHA, Measured, among, n_resamples
+from prune_heads.studies.ablating import ALPHA, among, n_resamples
+from prune_heads.studies.measuring import Measured
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify

@@ -260,9 +260,13 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
             intervals = each.intervals(before, scoring.seed)
             for row in each.compared({"base": before, "pruned": pruned}, paired_bootstrap, scoring.seed):
                 rows.append({**about, **row, "base_interval": intervals[row["metric"]]})
-                if options.margin is not None and row["metric"] == each.measure.name:
+                if row["metric"] == each.measure.name:
+                    kept = {"base": before, "pruned": pruned}
                     both = each.answers(before), each.answers(pruned)
-                    rows[-1]["kept"] = each.kept_within(options.margin, *both, scoring.seed)
+                    rows[-1]["likelihood"] = each.likelihoods_compared(kept, scoring.seed)
+                    rows[-1]["changed"] = each.changed(*both)
+                    if options.margin is not None:
+                        rows[-1]["kept"] = each.kept_within(options.margin, *both, scoring.seed)
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
     record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)

@@ -96,7 +96,7 @@ def score(
     elif examples is not None:
         subject.prove_gates(examples.batches)
     gradients = None if spread is None else spread.gradients
-    asked = Examples(subject.model, examples, masked, scoring.estimator, scoring.seed, gradients)
+    asked = Examples(subject.model, examples, masked, scoring.estimator, scoring.seed, gradients, scoring.response)
     scores = NORMALIZERS[scoring.normalize].score(criterion.score(asked))
     return Scored(scores, vars(asked).get("gradients"), _about(scoring, criterion, subject, examples))
 
@@ -105,6 +105,7 @@ def _about(scoring: Scoring, criterion: Criterion, subject: Subject, examples: P
     return {
         "criterion": criterion.name or scoring.criterion,
         "estimator": scoring.estimator if criterion.looks_at == "gradients" else None,
+        **({"response": scoring.response} if scoring.response != "metric" else {}),
         "normalize": scoring.normalize,
         "split": None if examples is None else examples.split.name,
         "n_examples": 0 if examples is None else len(examples.split),

@@ -20,7 +20,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study
 from prune_heads.similarity import MEASURES, RIDGE, Sums, clustered, placed
 from prune_heads.statistics.tables import correlate_pairs
-from prune_heads.studies.ablating import Measured
+from prune_heads.studies.measuring import Measured
 from prune_heads.studies.pairs import ENDS, check_likelihood, interactions, masks_of_pairs, names_of
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify
