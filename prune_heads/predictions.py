@@ -176,13 +176,13 @@ class Predictions:
             both = {title: value[name] for title, value in values.items()}
             yield {"metric": name, **both, "difference": found.pop("value"), **found}
 
-    def changed(self, base: NDArray[Any], answers: NDArray[Any]) -> tuple[int, int] | None:
+    def changed(self, base: NDArray[Any], answers: NDArray[Any]) -> list[int] | None:
         """How many answers become right, and how many wrong; None where an answer is not right or wrong."""
         if not self.objective.chooses or base.shape != self.references.shape:
             return None
         same = [each == self.references for each in (base, answers)]
         was, now = (each if each.ndim == 1 else each.all(axis=1) for each in same)
-        return int((now & ~was).sum()), int((was & ~now).sum())
+        return [int((now & ~was).sum()), int((was & ~now).sum())]
 
     def likelihood(self, kept: Kept, seed: int) -> dict[str, float] | None:
         """Mean log-likelihood of the right answer in nats an example, its 95% interval; None where there is none."""

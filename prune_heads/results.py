@@ -183,7 +183,7 @@ class Comparison(Result):
     """A row a metric, the headline first: `first`, `second`, `difference`, `low`, `high`, `p_value`, `test`."""
     likelihood: Row | None = None
     """The same of the mean log-likelihood of the right answer."""
-    changed: tuple[int, int] | None = None  # answers that become right, and wrong, under the second
+    changed: list[int] | None = None  # answers that become right, and wrong, under the second
 
     @property
     def difference(self) -> float:

@@ -363,4 +363,4 @@ def test_evaluations_and_comparisons_say_the_likelihood_and_the_flips(setup):
         pruned["likelihood"]["value"] - found["likelihood"]["value"]
     )
     right = [apart.answers(apart.of(mask)) == apart.references for mask in (HeadMask(SHAPE), heads)]
-    assert both["changed"] == (int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum()))
+    assert both["changed"] == [int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())]

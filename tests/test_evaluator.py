@@ -329,7 +329,7 @@ def test_labels_of_words_are_for_rows(model):
 def test_results_show_in_a_terminal_a_notebook_and_pandas(ev):
     scores, table = ev.score(), ev.ablate()
     frame = table.to_pandas()
-    assert frame.shape == (12, 9)
+    assert frame.shape == (12, 19)
     assert frame.loc[5, ["layer", "head"]].tolist() == ["2", 2]
     assert frame.loc[5, "delta"] == table.delta[1][1]
     assert scores.to_pandas()["standard_error"].tolist() == np.concatenate(scores.standard_error).tolist()

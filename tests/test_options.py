@@ -128,6 +128,7 @@ CONTENT = {
     "train_file": (OWN, ("--train-file", "DATA/other.csv")),
     "validation_file": (OWN, ("--validation-file", "DATA/other.csv")),
     "text_column": (OWN, ("--text-column", "more")),
+    "cluster_column": (OWN, ("--cluster-column", "class")),
     "label_column": (OWN, ("--label-column", "class", "--text-column", "more")),
     "metric": (OWN, ("--metric", "f1")),
     "labels": (OWN, ("--labels", "positive,negative")),

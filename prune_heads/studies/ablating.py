@@ -178,10 +178,9 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
     about |= {"n_examples": len(references), "numbering": NUMBERING}
     about["blocks"] = [block.describe() for block in predictions.subject.blocks]
     about["value"] = cells([found.value(mask) for mask in masks.values()])
-    if flips is not None:
-        about["changed"] = {
-            name: cells(n) for name, n in zip(("to_right", "to_wrong"), zip(*flips, strict=True), strict=True)
-        }
+    to_right, to_wrong = (None, None) if flips is None else map(cells, zip(*flips, strict=True))
+    about["changed"] = None if flips is None else {"to_right": to_right, "to_wrong": to_wrong}
+    about["equivalence"] = None
     if options.margin is not None:
         interval = partial(difference_interval, measure, base, seed=options.seed, groups=groups)
         ends = [interval(each, references) for each in answers]

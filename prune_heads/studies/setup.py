@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from prune_heads.budget import head_costs, n_parameters
 from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
+from prune_heads.files import digest
 from prune_heads.objectives import TASKS, head_for, serving
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
+from prune_heads.statistics.groups import numbered
 from prune_heads.store import PredictionStore, default_root
 from prune_heads.tasks.task import Split, load_task
 
@@ -131,5 +134,8 @@ def identify_split(split: Split) -> dict[str, Any]:
     """For records: where the examples came from, how many there are, were taken and cut, and their fingerprint."""
     about: dict[str, Any] = {"split": split.name, "source": split.source}
     about |= {"n_examples": len(split), "n_available": split.n_available}
-    left = {"n_left_out": len(split.left_out), "n_cut": split.n_cut, "n_groups": len(set(split.groups))}
+    left: dict[str, Any] = {"n_left_out": len(split.left_out), "n_cut": split.n_cut}
+    if split.groups:
+        groups = numbered(np.asarray(split.groups)).tolist()
+        left |= {"n_groups": len(set(groups)), "groups": digest({"groups": groups})}
     return {**about, **{name: n for name, n in left.items() if n}, "fingerprint": split.fingerprint}

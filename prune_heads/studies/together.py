@@ -12,7 +12,7 @@ from prune_heads.statistics.margins import score_interval
 from prune_heads.statistics.ranking import rank_intervals, reliability, shrunk
 
 Cells = Callable[[Sequence[Any]], list[list[Any]]]
-Flips = Sequence[tuple[int, int]]
+Flips = Sequence[Sequence[int]]
 """Of each head: examples that are right with the mask alone, and right without it alone."""
 
 
