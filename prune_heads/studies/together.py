@@ -42,7 +42,7 @@ def together(
     groups = differences.groups
     if flips is not None and groups is None:
         inside = min(2 * float(norm.cdf(found.critical())) - 1, 1 - 1e-12)
-        low, high = np.array([score_interval(*each, differences.n_examples, inside) for each in flips]).T
+        low, high = np.array([score_interval(gained, lost, differences.n_examples, inside) for gained, lost in flips]).T
     first, last = rank_intervals(found)
     estimates = shrunk(found.observed, found.steady_covariance, seed=seed)
     numbers = {
