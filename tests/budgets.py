@@ -22,8 +22,8 @@ REASON = "# long: "
 SUITES = ".pytest_cache/v/budgets/suites"
 """Where the suite keeps how long it took; see `tests/suite_times.py`."""
 
-HELD_LINES = 23_000
-"""20,000 for the core, 3,000 for looking at heads."""
+HELD_LINES = 25_000
+"""20,000 for the core, 3,000 for looking at heads, 2,000 for what tables can be believed to say."""
 
 _REPEATS = 3
 _BASE = "import torch; from transformers import BertForSequenceClassification"
