@@ -342,6 +342,13 @@ def test_a_map_that_is_not_what_is_computed_with_is_refused(fault, said):
     assert all(said in why for why in faults.values())
 
 
+@pytest.mark.parametrize("model_type", ["bert", "gpt2"])
+def test_a_text_of_two_tokens_has_proved_maps(model_type):
+    """A decoder's classifier reads the second of two tokens: its last map too must be seen to count."""
+    model = tiny_model(model_type, attention="eager")
+    assert unproved_maps(model, {"input_ids": torch.tensor([[7, 9]])}) == {}
+
+
 @torch.no_grad()
 def test_landmarks_are_no_map():
     """With as many landmarks as tokens it attends as others do; with fewer, its kernels are not over tokens."""

@@ -8,6 +8,7 @@ whose heads can be gated can be looked at. Kernels that show neither (flash, fle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeGuard
 
 import torch
@@ -244,7 +245,9 @@ def unproved_maps(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, str]
         if float((each.map.float().sum(dim=-1) - 1).abs().max()) > 1e-2:
             faults[name] = f"the attention of each query must sum to one; that of {name} does not: it has a sink"
             continue
-        with observing(model, {each.block.module: _but_second}) as observe:
+        # Of two tokens a decoder's classifier reads the second, so all rows change where the values are known.
+        another = _but_second if each.values is None else partial(torch.roll, shifts=1, dims=-1)
+        with observing(model, {each.block.module: another}) as observe:
             other, after = observe(**inputs)
         context = next(one.context for one in after if one.block.name == name)
         apart = (context - each.context).abs().amax(dim=(0, 2, 3)) / each.context.abs().max()
