@@ -156,6 +156,8 @@ class _Reader(TorchFunctionMode):
         (n, n_queries, n_heads, _), found, values = context.shape, call.map, call.values
         if not _is_of(found, n * n_heads, n_queries) or (block.kind == "self" and found.shape[-1] != n_queries):
             return Attention(place, block, context)  # a softmax over something else, such as landmarks
+        if found.ndim == 4 and found.shape[1] != n_heads:
+            return Attention(place, block, context)  # heads before texts: those of a batch would be mixed up
         found = found.detach().reshape(n, n_heads, n_queries, -1)
         if _is_of(values, n * n_heads, found.shape[-1]) or _is_of(values, n, found.shape[-1]):  # heads may share theirs
             values = values.detach().reshape(n, -1, *values.shape[-2:]).expand(-1, n_heads, -1, -1)
