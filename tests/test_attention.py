@@ -301,7 +301,7 @@ def test_nothing_is_left_behind_also_after_an_error():
 
 
 class Planted(nn.Module):
-    """Attention with a fault: its map is not used, or as a factor of another matrix alone, or has heads before texts."""
+    """Attention with a fault: its map is not used, or a factor of another matrix alone, or has heads before texts."""
 
     def __init__(self, fault):
         super().__init__()
