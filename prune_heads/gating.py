@@ -30,8 +30,8 @@ def gated(model: nn.Module, gates: Sequence[Gate]) -> Iterator[nn.Module]:
     Args:
         model: A transformers model; it is not copied, and no hook survives the block.
         gates: One tensor an attention block, `(n_heads,)`, `(batch, n_heads)` or `(batch, tokens, n_heads)`,
-            for the heads that the block has now. Gradients flow into them. Or what makes one of the input of W_O,
-            `(batch, tokens, n_heads * head_dim)`, when it comes.
+            for the heads that the block has now. Gradients flow into them. Or a function that gives such a
+            tensor; it is called with the input of W_O, `(batch, tokens, n_heads * head_dim)`.
 
     Raises:
         UnsupportedModelError: If the model's type is unknown.

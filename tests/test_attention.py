@@ -301,7 +301,7 @@ def test_nothing_is_left_behind_also_after_an_error():
 
 
 class Planted(nn.Module):
-    """Attention with a fault: its map is computed and not used, or used as a factor of another matrix alone."""
+    """Attention with a fault: its map is not used, or a factor of another matrix alone, or has heads before texts."""
 
     def __init__(self, fault):
         super().__init__()
@@ -310,6 +310,8 @@ class Planted(nn.Module):
 
     def forward(self, x):
         q, k, v = (map_(x).unflatten(-1, (2, 4)).transpose(1, 2) for map_ in (self.q, self.k, self.v))
+        if self.fault == "heads first":
+            q, k, v = (each.transpose(0, 1) for each in (q, k, v))
         map = (q @ k.transpose(-2, -1)).softmax(dim=-1)
         context = (map * 0.5 if self.fault == "sink" else map) @ v
         if self.fault == "deaf":
@@ -318,6 +320,8 @@ class Planted(nn.Module):
             context = (k @ q.transpose(-2, -1)) @ context
         if self.fault == "copy":
             context = (map + 0) @ v
+        if self.fault == "heads first":
+            context = context.transpose(0, 1)
         return self.o(context.transpose(1, 2).flatten(-2))
 
 
@@ -329,6 +333,7 @@ class Planted(nn.Module):
         ("copy", "another attention map must change the output"),
         ("factor", "changes what other queries get"),
         ("sink", "must sum to one"),
+        ("heads first", "must be computed by a softmax"),
     ],
 )
 @torch.no_grad()
@@ -340,6 +345,13 @@ def test_a_map_that_is_not_what_is_computed_with_is_refused(fault, said):
     faults = unproved_maps(model, inputs)
     assert list(faults) == [block.name for block in attention_blocks(model) if said]
     assert all(said in why for why in faults.values())
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2"])
+def test_a_text_of_two_tokens_has_proved_maps(model_type):
+    """A decoder's classifier reads the second of two tokens: its last map too must be seen to count."""
+    model = tiny_model(model_type, attention="eager")
+    assert unproved_maps(model, {"input_ids": torch.tensor([[7, 9]])}) == {}
 
 
 @torch.no_grad()

@@ -61,6 +61,11 @@ def together(subject, split, heads=""):
         return translate(model, tokenizer, ids, beams=1, n_max=subject.n_max)
 
 
+def of_block(gone, block):
+    """Masks of each head of a block, from 0."""
+    return [mask for head, mask in ablations("without-one", gone).items() if head[0] == block]
+
+
 def written(subject, split, heads=""):
     """The translation of one source at a time, hence without any padding."""
     model, tokenizer = subject.model, subject.classifier.tokenizer
@@ -112,7 +117,7 @@ def test_many_masks_at_once_are_each_mask_alone(setup, split, tmp_path, beams):
     asked = replace(setup, beams=beams, store=tmp_path)
     subject = load_subject(asked, Reporter())
     predictions = predictions_of(asked, subject, split, Reporter())
-    every = list(ablations("without-one", predictions.gone, (5,)).values())[:2]
+    every = of_block(predictions.gone, 5)[:2]
     masks = [predictions.gone, HeadMask.parse(HEADS, subject.n_heads), *every]
     found = predict_masks(predictions, masks, memory=1)
     for mask, counts in found.items():
@@ -130,7 +135,7 @@ def test_a_pass_takes_as_many_masks_as_the_memory(fresh, monkeypatch):
         return original(self, **given)
 
     monkeypatch.setattr(of_model, "generate", counted)
-    masks = list(ablations("without-one", fresh.gone, (0,)).values())
+    masks = of_block(fresh.gone, 0)
     run = ManyMasks(fresh, masks, memory=1)
     batch = next(iter(fresh.batches))
     run.bytes = run.bytes_per_token * 3 * (batch.inputs["input_ids"].numel() + 5 * 28)
@@ -139,7 +144,7 @@ def test_a_pass_takes_as_many_masks_as_the_memory(fresh, monkeypatch):
 
 
 def test_nothing_is_written_twice_and_a_killed_run_goes_on(fresh, monkeypatch):
-    masks = [fresh.gone, *ablations("without-one", fresh.gone, (4,)).values()]
+    masks = [fresh.gone, *of_block(fresh.gone, 4)]
     whole = predict_masks(fresh, masks)
     fresh.store.clear()
     computed, original = [], ManyMasks.logits

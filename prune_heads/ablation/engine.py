@@ -32,19 +32,17 @@ KINDS: Mapping[str, Callable[[Head, Head], bool]] = {
 """`--kind` -> whether another head is masked to ask about a head: itself (paper, 3.2), or its layer's others (3.3)."""
 
 
-def ablations(kind: str, gone: HeadMask, blocks: Sequence[int] | None = None) -> dict[Head, HeadMask]:
+def ablations(kind: str, gone: HeadMask) -> dict[Head, HeadMask]:
     """The mask that asks about each head that is there, in order.
 
     Args:
         kind: Key of `KINDS`.
         gone: Heads that the model has lost before; part of every mask.
-        blocks: The attention blocks to ask about, from 0; None for all.
     """
     there, is_masked = list(~gone), KINDS[kind]
     return {
         head: HeadMask(gone.n_heads, frozenset(other for other in there if is_masked(head, other))) | gone
         for head in there
-        if blocks is None or head[0] in blocks
     }
 
 

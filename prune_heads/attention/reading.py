@@ -8,6 +8,7 @@ whose heads can be gated can be looked at. Kernels that show neither (flash, fle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeGuard
 
 import torch
@@ -155,6 +156,8 @@ class _Reader(TorchFunctionMode):
         (n, n_queries, n_heads, _), found, values = context.shape, call.map, call.values
         if not _is_of(found, n * n_heads, n_queries) or (block.kind == "self" and found.shape[-1] != n_queries):
             return Attention(place, block, context)  # a softmax over something else, such as landmarks
+        if found.ndim == 4 and found.shape[1] != n_heads:
+            return Attention(place, block, context)  # heads before texts: those of a batch would be mixed up
         found = found.detach().reshape(n, n_heads, n_queries, -1)
         if _is_of(values, n * n_heads, found.shape[-1]) or _is_of(values, n, found.shape[-1]):  # heads may share theirs
             values = values.detach().reshape(n, -1, *values.shape[-2:]).expand(-1, n_heads, -1, -1)
@@ -244,7 +247,9 @@ def unproved_maps(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, str]
         if float((each.map.float().sum(dim=-1) - 1).abs().max()) > 1e-2:
             faults[name] = f"the attention of each query must sum to one; that of {name} does not: it has a sink"
             continue
-        with observing(model, {each.block.module: _but_second}) as observe:
+        # Of two tokens a decoder's classifier reads the second, so all rows change where the values are known.
+        another = _but_second if each.values is None else partial(torch.roll, shifts=1, dims=-1)
+        with observing(model, {each.block.module: another}) as observe:
             other, after = observe(**inputs)
         context = next(one.context for one in after if one.block.name == name)
         apart = (context - each.context).abs().amax(dim=(0, 2, 3)) / each.context.abs().max()

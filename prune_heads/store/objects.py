@@ -142,7 +142,7 @@ class Folder(Objects):
                 yield path, None
             elif not rest and os.path.lexists(path):
                 with suppress(FileNotFoundError):  # another process has just removed it
-                    yield path, (path.stat() if path.exists() else path.lstat()).st_size
+                    yield path, (path.stat() if path.exists() else path.lstat()).st_size  # of a broken link its own
 
 
 class Remote(Objects):

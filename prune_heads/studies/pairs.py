@@ -6,7 +6,6 @@ where one is of no use without the other. Each loss is an exact evaluation under
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from prune_heads.studies.spreading import Spread
 
 Pair = tuple[Head, Head]
 ENDS = ("first", "second")  # of a pair, in records
+_TESTED = ("low", "high", "p_value")  # what a record has of a test beside its value
 
 
 def ablate_pairs(
@@ -162,10 +162,11 @@ def interactions(found: Measured, pairs: Sequence[Pair], seed: int) -> dict[str,
     names = np.array(names_of(heads, gone.n_heads))
     columns: dict[str, Any] = {"first": names[first], "second": names[second]}
     columns |= {"first_loss": loss[first], "second_loss": loss[second], "loss": loss[both]}
-    columns |= zip(("interaction", "low", "high", "p_value"), zip(*map(astuple, tests), strict=True), strict=False)
+    columns["interaction"] = [test.value for test in tests]
+    columns |= {name: [getattr(test, name) for test in tests] for name in _TESTED}
     columns |= {"p_holm": holm(p_values), "p_bh": benjamini_hochberg(p_values)}
-    tested = ("delta", "delta_low", "delta_high", "delta_p_value")
-    columns |= zip(tested, zip(*map(astuple, metric_tests), strict=True), strict=False)
+    columns["delta"] = [test.value for test in metric_tests]
+    columns |= {f"delta_{name}": [getattr(test, name) for test in metric_tests] for name in _TESTED}
     columns["metric_interaction"] = values[first] + values[second] - base - values[both]
     cells = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
     return {

@@ -152,7 +152,9 @@ def read_sentences(
     if not tokenizer.is_fast:
         must = "the tokenizer must say where its tokens are in a text, as fast tokenizers do"
         raise CheckpointError(f"{must}; this one is a {type(tokenizer).__name__}. Save it with its tokenizer.json")
-    given = tokenizer([parse.text for parse in parses], return_offsets_mapping=True, verbose=False)
+    given: Any = {"input_ids": [], "offset_mapping": []}
+    if parses:  # tokenizers fail on an empty list
+        given = tokenizer([parse.text for parse in parses], return_offsets_mapping=True, verbose=False)
     every = zip(parses, given["input_ids"], given["offset_mapping"], strict=True)
     placed = [aligned(parse, ids, at) if len(ids) <= subject.n_max else None for parse, ids, at in every]
     sentences = [sentence for sentence in placed if sentence is not None and sentence.arcs]

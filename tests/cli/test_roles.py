@@ -234,6 +234,12 @@ def test_what_cannot_be_is_refused(refused, words, code, said, monkeypatch):
     assert said in refused("roles", *FEW, *words, code=code)
 
 
+def test_parses_of_which_none_fits_its_text_are_refused(refused, parsed):
+    file = parsed[-1] / "train.tsv"
+    file.write_text(file.read_text().replace("(", "["))
+    assert "MNLI/train.tsv: some parse must have relations" in refused("roles", *parsed, "--parses")
+
+
 def test_parses_that_are_not_of_this_model_are_refused(refused, on_sst2, tmp_path, mini):
     assert "needs columns of parses, such as sentence1_parse" in refused("roles", *on_sst2, *FEW, "--parses")
     file = tmp_path / "x.conllu"

@@ -103,8 +103,16 @@ def _effect(table: Record, name: str, unit: str, scale: float, of: Record) -> Co
         for grid, key in {"values": "delta", "low": "low", "high": "high"}.items()
     }
     what = in_points(kind, table["metric"]) if of is table else f"{KINDS[kind]}, that of the right answer"
-    note = f"{split_title(table['split'])}, {table['n_examples']:,} examples: {what}; base {of['base']:.4f}. "
-    note += f"Marked where p < {alpha:g} after Holm's correction ({of['test']} test)."
-    about = {"name": f"{kind} {name} {table['split']}", "title": f"{name} {_KINDS[kind]}", "note": note, "unit": unit}
-    about |= {"better": "low" if kind == "without-one" else "high", "group": "effect", "split": table["split"]}
-    return {**about, **grids, "p_adjusted": of["p_adjusted"]["holm"], "alpha": alpha}
+    return {
+        "name": f"{kind} {name} {table['split']}",
+        "title": f"{name} {_KINDS[kind]}",
+        **grids,
+        "p_adjusted": of["p_adjusted"]["holm"],
+        "alpha": alpha,
+        "unit": unit,
+        "better": "low" if kind == "without-one" else "high",
+        "group": "effect",
+        "split": table["split"],
+        "note": f"{split_title(table['split'])}, {table['n_examples']:,} examples: {what}; base {of['base']:.4f}. "
+        f"Marked where p < {alpha:g} after Holm's correction ({of['test']} test).",
+    }
