@@ -93,7 +93,10 @@ def save(figure: "Figure", folder: Path, stem: str, forms: Collection[str] = ("p
 
 
 def _write_png(figure: "Figure", path: Path) -> None:
-    """With a palette, which is a third of the bytes; the colours of small areas stay too, as of the scale of a map."""
+    """With a palette, which is a third of the bytes. The median cut keeps the colours of large areas as they are.
+
+    So that it also keeps those of the scale of a map, they stand below the picture while the palette is chosen.
+    """
     import numpy as np
     from matplotlib.image import imread
     from PIL import Image
@@ -102,4 +105,13 @@ def _write_png(figure: "Figure", path: Path) -> None:
     figure.savefig(drawn, format="png", dpi=min(150, _WIDEST / figure.get_figwidth()), **_TRIMMED)
     drawn.seek(0)
     picture = Image.fromarray(np.rint(255 * imread(drawn)[..., :3]).astype(np.uint8))
-    picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
+    below = picture.resize((picture.width, picture.height // 6))
+    for image in (image for axes in figure.axes for image in axes.images):
+        values = image.get_array()
+        if values is not None and values.ndim == 2:  # else it is a picture
+            scale = image.to_rgba(np.linspace(*image.get_clim(), 256)[None], bytes=True)[..., :3]
+            below = Image.fromarray(scale).resize(below.size)
+    both = Image.new("RGB", (picture.width, picture.height + below.height))
+    both.paste(picture)
+    both.paste(below, (0, picture.height))
+    both.quantize(256, Image.Quantize.MEDIANCUT).crop((0, 0, *picture.size)).save(path, optimize=True)

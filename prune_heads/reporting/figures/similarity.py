@@ -35,6 +35,7 @@ def pairs_figure(record: Record) -> "Figure":
             axes.set(xlabel="smaller loss of the two heads alone (nats an example)", ylabel="interaction (nats)")
             axes.set_title(with_number(table["split"], table["n_examples"]), fontsize=10)
             axes.margins(0.12)
+            axes.locator_params(axis="x", nbins=6)  # numbers of four digits need their room
             named = [f"{row['first']} {row['second']}" for row in rows[:_N_NAMED]]
             name_points(figure, axes, np.stack([x, y], axis=1), named, 8)
     return figure
