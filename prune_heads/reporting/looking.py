@@ -151,6 +151,7 @@ def _effects(record: Record) -> Table:
     """Layers down, heads across; losses of likelihood red, gains blue, the strongest bold."""
     (text,), (scale, digits, unit) = record["texts"], _scale(record)
     most = max(abs(value) for row in text["effects"] for value in row if value is not None)
+    base = f"{text['base']:z.3f} {_unit(record)}"
     measured = f"{text['measure']} of {brief(text['answer'])}, in {unit}"
 
     def cell(value: float | None) -> Cell | None:
@@ -162,7 +163,7 @@ def _effects(record: Record) -> Table:
         record,
         [list(map(cell, row)) for row in text["effects"]],
         Form(lambda value: f"{_signed(value / scale, digits):>5}"),
-        (f"With all heads: {text['base']:z.3f} {_unit(record)}. Columns are heads; a negative one speaks for the answer.",),
+        (f"With all heads: {base}. Columns are heads; a negative one speaks for the answer.",),
         absent="-",
         gap=1,
     )
