@@ -66,7 +66,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     for each in every:
         each.check_defined()
     found = [order_of(subject, options, name, examples.get(name), going) for name in rows]
-    orders = [({**about, "criterion": said}, *order) for said, (about, *order) in zip(shown, found, strict=True)]
+    orders = [({**a, "criterion": said}, s, draws) for said, (a, s, draws) in zip(shown, found, strict=True)]
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
     measured = [Measured(each, masks, options.seed) for each in every]
