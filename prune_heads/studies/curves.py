@@ -65,8 +65,8 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     study.begin(setup, options, own, **identify(subject, splits), scored_on=scored_on)
     for each in every:
         each.check_defined()
-    found = [order_of(subject, options, name, examples.get(name), going) for name in rows]
-    orders = [({**a, "criterion": said}, s, draws) for said, (a, s, draws) in zip(shown, found, strict=True)]
+    ranked = [order_of(subject, options, name, examples.get(name), going) for name in rows]
+    orders = [({**a, "criterion": said}, s, draws) for said, (a, s, draws) in zip(shown, ranked, strict=True)]
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
     measured = [Measured(each, masks, options.seed) for each in every]
