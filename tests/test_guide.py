@@ -92,3 +92,11 @@ def test_the_page_on_heads_says_what_is_checked_after_all_commands():
     *commands, last = re.findall(r"^## (.*)$", page("heads"), re.M)
     assert [re.findall("`(.*)`", each) for each in commands] == [["look"], ["similar"], ["roles"]]
     assert last == "What is checked"
+
+
+@pytest.mark.parametrize("topic", [topic for topic in TOPICS if blocks(topic, "python")])
+def test_examples_import_what_is_there(topic):
+    """The slow suite runs them whole."""
+    for _, text in blocks(topic, "python"):
+        for line in re.findall(r"^from prune_heads\S* import .+$", text, re.M):
+            exec(line, {})

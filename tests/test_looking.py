@@ -20,6 +20,7 @@ from prune_heads.errors import DataError, HeadDescriptorError, PruneHeadsError, 
 from prune_heads.evaluation import predict
 from prune_heads.options import Look
 from prune_heads.progress import Reporter
+from prune_heads.reporting.looking import look_figures
 from prune_heads.studies.asking import ask
 from prune_heads.studies.looking import look
 
@@ -317,3 +318,17 @@ def test_a_picture_is_no_text(models, asked_for):
     with pytest.raises(DataError, match=r"got the path of a picture, picture.png. Name a model of images"):
         look(asked_for("classes", text=str(models / PICTURE)), Reporter())
     assert look(asked_for("classes", text=f"the cat was in {PICTURE}"), Reporter()).record["texts"][0]["text"]
+
+
+def test_small_effects_and_long_tokens_are_shown_as_they_are(invoke, tmp_path):
+    """Effects below a thousandth of a nat are no zeros in figures, and a token that is cut short says so."""
+    done = invoke("look", "the plot is not predictable.", "--output", tmp_path / "look", COLUMNS="80")
+    assert done.exit_code == 0
+    assert " 6 predict… " in done.stdout
+    record = json.loads((tmp_path / "look" / "record.json").read_text())
+    figures = dict(look_figures(record))
+    (cells, scale), maps = figures["effects"].axes, figures["heads-1"].axes
+    assert "-9.77" in {text.get_text() for text in cells.texts}
+    assert not {text.get_text() for text in cells.texts} & {"-0.000", "-0.00"}
+    assert scale.get_ylabel() == "change when closed, 0.001 nats"
+    assert [axes.get_title() for axes in maps[:2]] == ["3:2 (-0.0098 nats)", "1:3 (-0.0046 nats)"]

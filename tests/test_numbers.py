@@ -126,6 +126,11 @@ def test_the_example_run_is_its_record():
     assert re.sub(r"[\d.]+", "", other_seconds) == re.sub(r"[\d.]+", "", seconds).replace(", curve ", "")
 
 
+def test_the_example_of_look_is_what_it_says(invoke):
+    done = invoke("look", "the plot is not predictable.", "--heads", "1:3", COLUMNS="80")
+    assert trimmed(done.stdout) == example('prune-heads look "the plot is not predictable." --heads 1:3')
+
+
 def test_the_example_of_the_doctor_is_what_it_says(tmp_path, invoke, monkeypatch):
     (tmp_path / "scripts").mkdir()
     lines = {7: "outputs = model(**inputs, head_mask=mask)", 13: "model.prune_heads({2: [0, 4]})"}

@@ -227,6 +227,20 @@ REFUSED = {
         lambda made: spoiled(made.columns(), blocks=[{**block, "stack": []} for block in made.blocks]),
         "roles is damaged (IndexError",
     ),
+    "a fingerprint of another form": (
+        lambda made: spoiled(made.ablate(), model={"name": "model", "type": "bert", "fingerprint": 7}),
+        "ablate is damaged (ValueError: the model's name, type, fingerprint and revision must be texts)",
+    ),
+    "a column without a title": (
+        lambda made: made.columns(columns=[{"name": "x", "values": made.grid(float)}]),
+        "roles is damaged (KeyError: 'title')",
+    ),
+    "a metric that is no number": (
+        lambda made: spoiled(
+            made.run(), rows=[{"split": "validation", "metric": "accuracy", "base": "high", "pruned": 0.5}]
+        ),
+        "run is damaged (ValueError",
+    ),
     "no points": (lambda made: spoiled(made.curve(), lines=[{}]), "curve is damaged (KeyError"),
     "an unknown head": (lambda made: spoiled(made.run(), heads_pruned=["9:1"]), "run is damaged"),
     "texts for numbers": (
@@ -299,6 +313,11 @@ def test_an_example_that_is_no_object_is_refused(made):
     with pytest.raises(RunError, match=r"ablate is damaged \(TypeError"):
         write_page([folder], made.folder / "page.html")
     assert not (made.folder / "page.html").exists()
+
+
+def test_a_model_without_its_type_and_revision_has_a_page(made, written):
+    file = spoiled(made.ablate(), model={"name": "model", "fingerprint": "f" * 64})
+    assert written(file)["model"]["type"] == "unknown type"
 
 
 def test_a_record_without_its_task_has_a_page(made, written):

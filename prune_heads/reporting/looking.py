@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ class HeadMap:
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         has_colours = bool(console.color_system) and not console.no_color
         step, shares = 1 + has_colours, self.values / (float(self.values.max()) or 1.0)
-        names = [f"{n:>2} {set_cell_size(visible(query), _NAME)} " for n, query in enumerate(self.queries, 1)]
+        names = [f"{n:>2} {_beside(query)} " for n, query in enumerate(self.queries, 1)]
         names += [" " * (_NAME + 4) if names else ""] * (len(shares) + 1 - len(names))
         n_keys, before = shares.shape[1], cell_len(names[0]) * step
         wide = max(1, min(3 if self.queries else 2, (options.max_width - before) // n_keys))
@@ -67,6 +67,12 @@ class HeadMap:
         marks = np.linspace(0, 1, 10)
         scale = [("█", _colour(share)) if has_colours else _shade(share) for share in marks]
         yield spans("0 ", *scale, f" {float(self.values.max()) or 1.0:.2g}")
+
+
+def _beside(token: str) -> str:
+    """A token in the room beside a map."""
+    name = visible(token)
+    return set_cell_size(name, _NAME) if cell_len(name) <= _NAME else f"{set_cell_size(name, _NAME - 1)}…"
 
 
 def _colour(share: float) -> str:
@@ -102,9 +108,20 @@ def _unit(record: Record) -> str:
     return "nats" if record["texts"][0]["measure"] == "log-likelihood" else "points of the score"
 
 
+def _scale(record: Record) -> tuple[float, int, str]:
+    """What the effects are divided by, their digits, and the unit that they are then in."""
+    scale, digits = scale_of(value for row in record["texts"][0]["effects"] for value in row if value is not None)
+    return scale, digits, f"{scale:g} {_unit(record)}" if scale != 1 else _unit(record)
+
+
 def _signed(value: float, digits: int) -> str:
     """No sign where it is rounded to zero."""
     return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+
+
+def _brief(value: float) -> str:
+    """Two digits of a number, however small it is."""
+    return f"{value:+.2g}" if value else "0"
 
 
 def _given(record: Record) -> str:
@@ -132,10 +149,10 @@ def look_page(record: Record) -> Page:
 
 def _effects(record: Record) -> Table:
     """Layers down, heads across; losses of likelihood red, gains blue, the strongest bold."""
-    (text,), unit = record["texts"], _unit(record)
-    sizes = [abs(value) for row in text["effects"] for value in row if value is not None]
-    most, (scale, digits) = max(sizes), scale_of(sizes)
-    measured = f"{text['measure']} of {brief(text['answer'])}, in {f'{scale:g} ' * (scale != 1)}{unit}"
+    (text,), (scale, digits, unit) = record["texts"], _scale(record)
+    most = max(abs(value) for row in text["effects"] for value in row if value is not None)
+    base = f"{text['base']:z.3f} {_unit(record)}"
+    measured = f"{text['measure']} of {brief(text['answer'])}, in {unit}"
 
     def cell(value: float | None) -> Cell | None:
         looks = "" if not value else "red" if value < 0 else "blue"
@@ -146,7 +163,7 @@ def _effects(record: Record) -> Table:
         record,
         [list(map(cell, row)) for row in text["effects"]],
         Form(lambda value: f"{_signed(value / scale, digits):>5}"),
-        (f"With all heads: {text['base']:z.3f} {unit}. Columns are heads; a negative one speaks for the answer.",),
+        (f"With all heads: {base}. Columns are heads; a negative one speaks for the answer.",),
         absent="-",
         gap=1,
     )
@@ -161,7 +178,7 @@ def look_report(record: Record) -> RenderableType:
             keys = "  ".join(f"{n} {key}" for n, key in enumerate(named[:MOST_SHOWN], 1))
             parts += [line(""), line(f"keys: {keys}{' ...' if len(named) > MOST_SHOWN else ''}")]
         what = _LOOKED[record["configuration"]["weighted"]][1]
-        title = f"head {each.name} ({_signed(each.effect, 3)} {_unit(record)}): {what}"
+        title = f"head {each.name} ({_brief(each.effect)} {_unit(record)}): {what}"
         parts += [line(""), line(title, "bold"), each]
     return Group(*parts)
 
@@ -170,20 +187,21 @@ def look_figures(record: Record) -> Iterator[tuple[str, "Figure"]]:
     """The name of each figure's file, and the figure."""
     given, answer = _given(record), record["texts"][0]["answer"]
     title = f"{whose(record)}: {answer[:_TITLE]}\n{given if len(given) <= _TITLE else f'{given[: _TITLE - 3]}...'}"
-    grid = grid_of(record["texts"][0]["effects"])
+    scale, digits, unit = _scale(record)
+    grid = grid_of(record["texts"][0]["effects"]) / scale
     limit = float(np.nanmax(np.abs(grid))) or 1.0
     with map_panels([grid]) as (figure, (axes,)):  # losses are red, gains blue
-        scale = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
-        image = heads_map(axes, grid, layer_names(record), "{:+.3f}".format, **scale)
+        looks: dict[str, Any] = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
+        image = heads_map(axes, grid, layer_names(record), lambda value: _signed(value, digits), **looks)
         axes.set_title(title, fontsize=9)
-        scale_beside(figure, image, f"change when closed, {_unit(record)}")
+        scale_beside(figure, image, f"change when closed, {unit}")
     yield "effects", figure
     maps, what = head_maps(record), _LOOKED[record["configuration"]["weighted"]][1].removeprefix("what moves: ")
     for i in range(0, len(maps), _A_FIGURE):
-        yield f"heads-{i // _A_FIGURE + 1}", _maps_figure(maps[i : i + _A_FIGURE], title, what)
+        yield f"heads-{i // _A_FIGURE + 1}", _maps_figure(maps[i : i + _A_FIGURE], title, what, _unit(record))
 
 
-def _maps_figure(maps: Sequence[HeadMap], title: str, what: str) -> "Figure":
+def _maps_figure(maps: Sequence[HeadMap], title: str, what: str, unit: str) -> "Figure":
     """Queries down, keys across; of a picture, its patches."""
     largest, n_columns = max(float(each.values.max()) for each in maps) or 1.0, min(3, len(maps))
     size = 1.6 + 0.2 * max(max(each.values.shape) for each in maps)
@@ -191,7 +209,7 @@ def _maps_figure(maps: Sequence[HeadMap], title: str, what: str) -> "Figure":
     with drawing(*sizes, len(maps), n_columns) as (figure, panels):
         for axes, each in zip(panels, maps, strict=True):
             image = axes.imshow(each.values, cmap="viridis", vmin=0, vmax=largest, aspect="equal")
-            axes.set_title(f"{each.name} ({each.effect:+.2f})", fontsize=9)
+            axes.set_title(f"{each.name} ({_brief(each.effect)} {unit})", fontsize=9)
             keys = [key[:12] for key in each.keys[: each.values.shape[1]] if each.queries]
             axes.set_xticks(range(len(keys)), keys, rotation=90)
             axes.set_yticks(range(len(each.queries)), [query[:12] for query in each.queries])

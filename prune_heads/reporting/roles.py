@@ -99,7 +99,8 @@ def _pairs(title: str, pairs: list[Any], titles: Record, notes: Any, whole: bool
         }
         for pair in (within if whole else within[:_STRONGEST])
     ]
-    few = "" if whole or len(pairs) <= _STRONGEST else f"The {_STRONGEST} strongest of {len(pairs)} scores. "
+    some = f"The {_STRONGEST} strongest of {len(pairs)} scores, named in 'guide heads'. "
+    few = "" if whole or len(pairs) <= _STRONGEST else some
     return Table.of(title, rows, notes=(f"{few}Spearman's correlation, 95% interval.", *notes))
 
 

@@ -81,8 +81,8 @@ def write_results(folder: SweepFolder, output: Path | None) -> tuple[dict[str, A
     of each task, model and split by the headline metric. A `RunError` if no trial is done, a record is damaged, or the
     folder cannot be written to.
     """
-    records, target = _done(folder), output or folder.root
-    about, found, conditions = folder.about(), sha256(), {}
+    about, records, target = folder.about(), _done(folder), output or folder.root
+    found, conditions = sha256(), {}
     rows = list(result_rows(about["axes"], records))
     for each in records.values():
         found.update(canonical(each).encode())  # the same for the same finds

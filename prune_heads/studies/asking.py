@@ -105,7 +105,7 @@ def ask_about(subject: Subject, text: str, pair: str | None = None) -> Asked:
     first = next(iter(batches.inputs.values()))
     if batches.n_cut:
         must = f"the text must have at most {subject.n_max} tokens, as the model and --max-length allow"
-        raise DataError(f"{must}; it has more. Shorten it, or raise --max-length")
+        raise DataError(f"{must}; it has more. Shorten it, or raise --max-length if the model takes more")
     if isinstance(first, Ragged) and not first.row(0).size and objective.name != "causal-lm":
         raise DataError("the text must have a token that the model is given; got none")
     if writes and pair is None:

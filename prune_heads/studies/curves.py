@@ -58,13 +58,17 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
         if found := every[0] if is_oracle else lab.examples(options.by(name)):
             examples[name] = found
             note_oracle(name, found.split, splits, reporter)
-    sources = {row.name: row.source for row in rows.values() if row.name}  # of one's own
-    own = {"criteria": [row.name or name for name, row in rows.items()], "criterion_source": sources} if sources else {}
+    shown = [row.name or name for name, row in rows.items()]
+    if len({*shown}) < len(shown):  # files of one name in several folders
+        shown = list(rows)
+    sources = {said: row.source for said, row in zip(shown, rows.values(), strict=True) if row.name}  # of one's own
+    own = {"criteria": shown, "criterion_source": sources} if sources else {}
     scored_on = {name: identify_split(each.split) for name, each in examples.items()}
     study.begin(setup, options, own, **identify(subject, splits), scored_on=scored_on)
     for each in every:
         each.check_defined()
-    orders = [order_of(subject, options, name, examples.get(name), going) for name in rows]
+    ranked = [order_of(subject, options, name, examples.get(name), going) for name in rows]
+    orders = [({**a, "criterion": said}, s, draws) for said, (a, s, draws) in zip(shown, ranked, strict=True)]
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
     measured = [Measured(each, masks, options.seed) for each in every]

@@ -286,3 +286,12 @@ def test_it_is_printed_light_and_whole(open_page, file):
     assert page.pdf(format="A4").startswith(b"%PDF")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_tables_fit_the_card_and_break_no_word(page):
+    """On a narrow screen the tables of a run scroll, and a number stays in one piece."""
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    fits = "[...document.querySelectorAll('#card .scrolls')].every((each) => each.scrollWidth <= each.clientWidth)"
+    assert page.evaluate(fits)
+    heights = "[...document.querySelectorAll('.made-table td')].map((each) => each.offsetHeight)"
+    assert max(page.evaluate(heights)) < 40

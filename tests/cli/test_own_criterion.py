@@ -49,6 +49,18 @@ def test_a_run_and_a_curve_prune_by_it(invoke, on_sst2):
     assert [point["heads_pruned"] for point in line["points"]][1] == ["1:1,2,3"]
 
 
+def test_two_files_of_one_name_are_two_lines_of_a_curve(invoke, on_sst2, folder):
+    for name, sign in (("a", ""), ("b", "-")):
+        (folder / name).mkdir()
+        (folder / name / "my_ranks.py").write_text(OWN.replace("np.arange", f"{sign}np.arange"))
+    both = ["a/my_ranks.py:ranks", "b/my_ranks.py:ranks"]
+    words = [word for name in both for word in ("--criterion", name)]
+    record = parsed(invoke("curve", *on_sst2, *words, "--steps", "2", "-o", "curve", "--json"))
+    assert [line["criterion"] for line in record["lines"]] == record["configuration"]["criteria"] == both
+    assert record["configuration"]["criterion_source"].keys() == {*both}
+    assert "| pruned | heads | a/my_ranks.py:ranks | b/my_ranks.py:ranks |" in (folder / "curve/table.md").read_text()
+
+
 @pytest.mark.slow
 def test_a_sweep_imports_it_from_beside_its_file(invoke, on_sst2, checkpoint, sst2, folder, monkeypatch):
     (folder / "sweeps").mkdir()

@@ -190,7 +190,8 @@ def test_misuse_and_what_is_not_a_sweep(spec, root, whole, refused, tmp_path):
     file = spec()
     assert "--output must name" in refused("sweep", "run", file, code=2)
     assert "belong to --executor ray" in refused("sweep", "run", file, "--output", root, "--address", "auto", code=2)
-    assert "must hold sweep.json" in refused("sweep", "status", tmp_path)
+    for command in ("status", "results", "plot", "retry"):
+        assert "must hold sweep.json" in refused("sweep", command, tmp_path)
     shutil.copytree(whole, root)
     other = spec(GRID.replace("[0.0, 0.5, 1.0]", "[0.0]"))
     assert "holds another sweep of the same name" in refused("sweep", "run", other, "--output", root)

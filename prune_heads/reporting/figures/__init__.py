@@ -68,7 +68,8 @@ def name_points(figure: "Figure", axes: "Axes", points: NDArray[Any], names: Seq
         text = axes.annotate(name, point, xytext=(0, 0), textcoords="offset points", fontsize=size)
         for right, up, ha, va in _SIDES:
             text.set(position=(right, up), ha=ha, va=va)
-            if not (box := text.get_window_extent()).count_overlaps(taken):
+            box, room = text.get_window_extent(), axes.bbox
+            if room.x0 <= box.x0 and box.x1 <= room.x1 and not box.count_overlaps(taken):
                 taken.append(box)
                 break
         else:

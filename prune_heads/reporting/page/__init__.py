@@ -93,7 +93,7 @@ def _about(run: Run) -> dict[str, Any]:
             "made with": ", ".join(f"{name} {version}" for name, version in made.get("libraries", {}).items()),
             **{name: made.get(name) for name in ("date", "device")},
             "seconds": f"{sum(record.get('seconds', {}).values()):.1f}",
-            "notes": " ".join(record.get("notes", ())),
+            "notes": "; ".join(record.get("notes", ())),
         }
         parts = _TABLES[run.command](record).parts if run.command in _TABLES else ()
         tables = [Markup(part.to_html()) if isinstance(part, Table) else part for part in parts]

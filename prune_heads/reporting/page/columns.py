@@ -21,6 +21,7 @@ from prune_heads.reporting.words import Record, metric_title, scores_of, split_t
 Column = dict[str, Any]
 
 _GRIDS = ("values", "errors", "low", "high", "p_adjusted")
+_WORDS = ("name", "title", "unit", "group", "note")
 _PLAIN: Column = {
     **dict.fromkeys((*_GRIDS, "alpha", "better", "split")),
     **{"unit": "", "kind": "number", "group": "other", "note": ""},
@@ -54,6 +55,8 @@ def _alike(one: Column, other: Column) -> bool:
 
 
 def _check(column: Column, counts: HeadCounts) -> None:
+    if not all(isinstance(column[name], str) for name in _WORDS):
+        raise ValueError(f"{', '.join(_WORDS)} of a column must be texts")
     for name in _GRIDS:
         rows = column[name]
         if rows is not None and [len(row) for row in rows] != list(counts):

@@ -25,7 +25,8 @@ def page_data(runs: Sequence[Run]) -> Row:
     names = [f"{label}:{head + 1}" for label, n in zip(counts.names(), counts, strict=True) for head in range(n)]
     places = {name: place for place, name in enumerate(names)}
     data: Row = {
-        "model": next(run.record["model"] for run in runs if "model" in run.record),
+        "model": {"type": "unknown type", "revision": None}
+        | next(run.record["model"] for run in runs if "model" in run.record),
         "blocks": [{**block, "label": label} for block, label in zip(blocks, counts.names(), strict=True)],
         "columns": columns(runs, counts),
         "costs": next((run.record["costs"] for run in runs if run.record.get("costs")), None),
@@ -142,9 +143,9 @@ def _base(run: Run, places: Places) -> Iterator[Row]:
             ends = (first["low"], first["high"]) if line.about["n_draws"] == 1 else None
             rows.append((split, record["headline"], first["value"], ends))
     for split, metric, value, between in rows:
-        low, high = between or (None, None)
+        low, high = map(float, between) if between else (None, None)
         found = {"where": _where(record, split), "metric": metric_title(metric), "n": number_of(record, split)}
-        yield {**found, "value": value, "low": low, "high": high}
+        yield {**found, "value": float(value), "low": low, "high": high}
 
 
 def _pairs(run: Run, places: Places) -> Iterator[Row]:

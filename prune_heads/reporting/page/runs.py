@@ -60,13 +60,15 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
             continue
         with run.reading() as record:
             model = dict(record["model"])
+            words = [model.get(key, "") for key in ("name", "type", "fingerprint")]
+            if not all(isinstance(word, str) for word in (*words, model.get("revision") or "")):
+                raise ValueError("the model's name, type, fingerprint and revision must be texts")
             same = of_type.setdefault(record.get("configuration", {}).get("dtype"), model)
             for other in (same, *of_type.values()):
                 if other["name"] != model["name"] or same["fingerprint"] != model["fingerprint"]:
                     one, another = (f"{each['name']} ({each['fingerprint'][:8]})" for each in (other, model))
                     raise RunError(
-                        f"a page must be of one model, whose head 3:1 is one head; got {one} and, in {run.source}, "
-                        f"{another}. Make a page for each"
+                        f"a page must be of one model; got {one} and, in {run.source}, {another}. Make a page for each"
                     )
     if not of_type:
         raise RunError("one RUN must be of a model; got correlations alone. Name another")

@@ -48,11 +48,11 @@ function columnTable(columns, i) {
       const numbers = numbersOf(column);
       rank = `${1 + numbers.filter((other) => (column.better === "low" ? other < x : other > x)).length} of ${numbers.length}`;
     }
-    const unit = typeof x === "number" && column.unit ? ` ${column.unit}` : "";
+    const unit = typeof x === "number" && column.unit ? [" ", make("span", { class: "unit" }, column.unit)] : [];
     body.append(
       make("tr", { class: isMarked(column, i) ? "marked" : "" },
         make("th", { scope: "row", title: shown(column.note) }, nameOf(column)),
-        make("td", { class: "number" }, cellText(column, i) + unit),
+        make("td", { class: "number" }, cellText(column, i), ...unit),
         make("td", { class: "number" }, ...tested.flatMap((text, k) => (k ? [make("br"), text] : [text]))),
         make("td", { class: "number" }, rank)),
     );

@@ -81,5 +81,5 @@ function drawScatter() {
   /** @type {HTMLElement} */ (ends.lastElementChild).style.left = "100%";
   byId("points").replaceChildren(make("figure", {}, picture,
     make("div", { class: "scale quiet" }, bar, ends),
-    make("figcaption", {}, `${there.length} heads. Pearson ${r}, Spearman ${rho}; correlate gives their intervals. Whiskers: standard errors, or 95% intervals where there are none.`)));
+    make("figcaption", {}, `${there.length} heads. Pearson ${r}, Spearman ${rho}; 'prune-heads correlate' gives their intervals. Whiskers: standard errors, or 95% intervals where there are none.`)));
 }
