@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache, partial
-from math import isnan
+from math import inf, isfinite
 from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
@@ -99,10 +99,10 @@ class Opt:
             raise OptionError(f"must be one of {', '.join(map(repr, self.choices))}; got {word!r}")
         low, high = self.low, self.high
         if self.kind in (int, float) and (
-            isnan(word) or (low is not None and word < low) or (high is not None and word > high)
+            not isfinite(word) or (low is not None and word < low) or (high is not None and word > high)
         ):
             bounds = f"at least {low}" if high is None else f"between {low} and {high}"
-            raise OptionError(f"must be {bounds}; got {word}")
+            raise OptionError(f"must be {bounds}{', and finite' if word == inf else ''}; got {word}")
         return (self.read or self.kind)(word)
 
 
