@@ -17,7 +17,7 @@ from prune_heads.cli.app import app
 from prune_heads.cli.sweep import known
 from prune_heads.errors import OptionError
 from prune_heads.files import digest
-from prune_heads.options import Ablation, Choice, Curves, Export, Group, Look, Scoring, Setup, options_of
+from prune_heads.options import Ablation, Choice, Curves, Export, Group, Look, Recipe, Scoring, Setup, options_of
 from prune_heads.options.fields import option
 
 SAMPLE = json.loads(Path(__file__).with_name("identities.json").read_text())
@@ -185,6 +185,7 @@ def test_an_option_that_is_added_later_leaves_records_and_hashes_at_its_default(
         (Scoring, {"estimator": "luck"}, "'--estimator' must be one of 'example', 'token'"),
         (Scoring, {"criterion": 5}, "'--criterion' must be a text; got 5"),
         (Choice, {"fraction": float("nan")}, "'--fraction' must be between 0 and 1; got nan"),
+        (Recipe, {"learning_rate": float("inf")}, "'--learning-rate' must be at least 0, and finite; got inf"),
         (Choice, {"fraction": 0.5, "n_heads": 2}, "--fraction and --n-heads exclude each other."),
         (Choice, {"groups": "yes"}, "'--groups' must be true or false; got \"yes\""),
         (Curves, {"criterion": "gradient"}, "'--criterion' must be a list of texts; got \"gradient\""),
