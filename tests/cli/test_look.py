@@ -20,7 +20,7 @@ def test_a_terminal_of_80_columns_shows_answers_effects_and_maps(invoke):
     assert re.search(r"positive +0\.9\d\d\nnegative +0\.0\d\d\n", done.stdout)
     effects = re.findall(r"^[1-6]((?: +[-+]?\d\.\d\d){4})$", done.stdout, re.M)
     assert len(effects) == 6
-    assert len(re.findall(r"^head (?:2:1|3:2) \([-+]?\d\.\d{3} nats\): attention$", done.stdout, re.M)) == 2
+    assert len(re.findall(r"^head (?:2:1|3:2) \([-+]0\.\d+ nats\): attention$", done.stdout, re.M)) == 2
     assert "keys: 1 [CLS]  2 the  3 plot" in done.stdout
     assert len(re.findall(r"^ 3 plot     [ ░▒▓█]{24}$", done.stdout, re.M)) == 2
     assert len(re.findall(r"^0  ░░▒▒▒▓▓██ 0?\.?\d+$", done.stdout, re.M)) == 2
