@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.ablation.forward import VariantForward, with_compiled_layers
+from prune_heads.ablation.mixed import corrected
 from prune_heads.ablation.plan import plan
 from prune_heads.anatomy import attention_blocks, uncompiled
 from prune_heads.descriptors import Head
@@ -24,6 +25,8 @@ from prune_heads.store import Journal, unfinished
 
 DEFAULT_MEMORY = {"cpu": 96, "cuda": 8192, "mps": 1024}
 """MiB of activations a pass. On a CPU larger passes leave the cache and are slower."""
+
+_AT_ONCE = 4  # batches, at most, of which single pairs run: few of each do, and short passes are slow
 
 KINDS: Mapping[str, Callable[[Head, Head], bool]] = {
     "without-one": lambda head, other: other == head,
@@ -64,8 +67,10 @@ def predict_masks(
         NotFiniteError: If a logit is NaN or infinite.
         PruneHeadsError: If the store cannot be written.
     """
+    wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
+    if predictions.lower is not None:
+        return _in_both(predictions, predictions.lower(), wanted, memory, compiled)
     with predictions.unchanged():
-        wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
         found = {mask: kept for mask in wanted if (kept := predictions.stored(mask)) is not None}
         missing = [mask for mask in wanted if mask not in found]
         if missing:
@@ -74,6 +79,19 @@ def predict_masks(
                 found |= _computed(predictions, wanted, missing, memory, compiled)
         _close_done(predictions, found)
     return found
+
+
+def _in_both(
+    predictions: Predictions, lower: Predictions, wanted: list[HeadMask], memory: int | None, compiled: bool
+) -> dict[HeadMask, Kept]:
+    """In bfloat16, corrected by float32; only what is of bfloat16 is kept, for the rest follows from it."""
+    masks = list(dict.fromkeys([predictions.gone, *wanted]))
+    found = predict_masks(lower, masks, memory=memory, compiled=compiled)
+    with evaluating(predictions.subject.model):
+        run = ManyMasks(predictions, masks, memory or DEFAULT_MEMORY[predictions.subject.device.type])
+        kept = corrected(predictions, np.stack([found[mask] for mask in masks]), run.pairs)
+    of_masks = dict(zip(masks, kept, strict=True))
+    return {mask: of_masks[mask] for mask in wanted}
 
 
 def _computed(
@@ -135,8 +153,8 @@ class ManyMasks:
     ) -> None:
         """For a split; `memory` is in MiB."""
         model, batches = predictions.subject.model, predictions.batches
-        self.model, self.masks, self.objective = model, masks, batches.objective
-        self.device = next(model.parameters()).device
+        self.model, self.masks, self.batches, self.objective = model, masks, batches, batches.objective
+        self.device, self.reporter = next(model.parameters()).device, predictions.reporter
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
         self.groups: dict[int | None, list[int]] = {}  # first gated block, None where there is none -> its masks
         gone = predictions.gone
@@ -180,6 +198,37 @@ class ManyMasks:
         kept: Kept = torch.stack(rows).float().cpu().numpy()
         check_finite(np.moveaxis(kept, 0, 1), batch.index, "logits")
         return kept
+
+    @uncompiled()
+    @torch.no_grad()
+    def pairs(self, wanted: NDArray[np.bool_], found: Kept) -> None:
+        """Fill in what is kept of the pairs that are `wanted`, `(n_masks, n_examples)`; of a pair it is `(width,)`.
+
+        An example must be one row, and answered in one pass. A `NotFiniteError` if a number is NaN or infinite.
+        """
+        batches, forward = self.batches, self.together
+        order = np.argsort(-batches.n_tokens, kind="stable")
+        order = order[wanted[:, order].any(axis=0)]
+        with self.reporter.stage("float32", int(wanted.sum())) as progress:
+            while len(order):
+                n, n_tokens = batches.batch_size, batches.batch_size * int(batches.n_tokens[order[0]])
+                n *= min(_AT_ONCE, self._masks_a_pass(n_tokens)) if n_tokens else 1  # of images it is not known
+                index, order = order[:n], order[n:]
+                recording = forward and forward.record(batches.batch(index).to(self.device).inputs)
+                for first, group in self.groups.items():
+                    masks, rows = wanted[group][:, index].nonzero()
+                    for part in (slice(i, i + n) for i in range(0, len(masks), n)):
+                        of, taken = np.asarray(group)[masks[part]], rows[part]
+                        batch, gates = batches.batch(index[taken]).to(self.device), [gate[of] for gate in self.gates]
+                        if forward and recording:
+                            at, lowest = torch.from_numpy(taken).to(self.device), len(gates) if first is None else first
+                            kept = self.objective.read(forward.of_rows(recording, gates, lowest, at), batch)
+                        else:
+                            with gated(self.model, gates):
+                                kept = self.objective.kept(self.model, batch)
+                        found[of, index[taken]] = values = kept.float().cpu().numpy()
+                        check_finite(values, index[taken], "logits")
+                        progress(len(of))
 
     def _written(self, batch: Batch, objective: Any) -> list[Tensor]:
         """Texts are written under many masks at once: a row of the batch is one (mask, example), with its own gates."""

@@ -14,7 +14,9 @@ from prune_heads.options.fields import Group, ending, names, nowhere, option
 if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
 
-Dtype = Literal["float32", "bfloat16", "float16"]  # names of torch's types
+Dtype = Literal["float32", "bfloat16", "float16", "mixed"]
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")  # names of torch's types
+MIXED: Dtype = "mixed"  # bfloat16, corrected by float32: of many masks alone
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Executor = Literal["local", "ray"]
 
@@ -83,7 +85,9 @@ class WrittenModel(Group):
         reach="content",
         read=_task_word,
     )
-    dtype: Dtype = _compute("Precision of the weights and the computation; ONNX is always float32.", "float32")
+    dtype: Dtype = _compute(
+        "Precision of the weights and the computation; ONNX is always float32.", "float32", choices=DTYPES
+    )
     trust_remote_code: bool = _compute("Run the code that comes with a model on the hub.", False, reach="nothing")
 
 
@@ -186,6 +190,18 @@ class Setup(WrittenModel):
             yield "--task must say which task the model is for; see 'prune-heads tasks'"
         if task is not None and files and (is_own_model or task.endswith(".toml")):
             yield "--task and your own --train-file or --validation-file exclude each other"
+
+
+@dataclass(frozen=True)
+class ManyMasks(Setup):
+    """A setup for commands that ask about many masks."""
+
+    dtype: Dtype = _compute(
+        "Precision of the weights and the computation. 'mixed': all masks in bfloat16, and in float32 each answer that "
+        "this may have changed.",
+        "float32",
+        choices=(*DTYPES, MIXED),
+    )
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def ablate_random(
     data = [identify_split(lab.predictions(subject.task.spec.score_split).split)]
     study.begin(setup, options, which, **identify(subject, [each.split for each in every]), scored_on=data)
     masks, gone = masks_drawn(every[0].gone, which, options.seed), every[0].gone
-    singles = ablations("without-one", gone, None)
+    singles = ablations("without-one", gone)
     closed = np.array([[head in mask for head in singles] for mask in masks], dtype=np.float64)
     sums = {
         name: closed @ [each.scores.values[block][head] for block, head in singles] for name, each in scored.items()

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
+from prune_heads.ablation.mixed import check_margins
 from prune_heads.checkpoints import Checkpoint
+from prune_heads.errors import OptionError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
 from prune_heads.importance.criteria import asked_masks
-from prune_heads.options import Cluster, Scoring, Setup
+from prune_heads.options import MIXED, Cluster, Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
@@ -147,8 +150,20 @@ class Lab:
         return self.once(("split", split, limit), load)
 
     def of(self, split: Split) -> Predictions:
-        """The predictions on a split that is loaded."""
-        return predictions_of(self.setup, self.subject, split, self.reporter)
+        """The predictions on a split that is loaded.
+
+        An `UnfitError` where two precisions are asked for and answers have no margin.
+        """
+        found = predictions_of(self.setup, self.subject, split, self.reporter)
+        if self.setup.dtype == MIXED:
+            check_margins(found.subject)
+            found.lower = lambda: self.lower.of(split)
+        return found
+
+    @cached_property
+    def lower(self) -> "Lab":
+        """The same in bfloat16, of a model that is asked in both precisions."""
+        return Lab(replace(self.setup, dtype="bfloat16"), self.reporter)
 
     def reported(self, names: Sequence[str]) -> list[Predictions]:
         """Those on the splits to report on; no name stands for the task's own."""
@@ -209,6 +224,8 @@ class Lab:
 def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:
     """Score the heads, here or on a cluster."""
     criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
+    if setup.dtype == MIXED and criterion.looks_at != "answers":
+        raise OptionError(f"--dtype {MIXED} is for --criterion ablation; {scoring.criterion} runs in one precision")
     study = Study("score", reporter)
     with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
         lab = Lab(setup, reporter)
