@@ -69,7 +69,7 @@ def predict_masks(
     """
     wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
     if predictions.lower is not None:
-        return _in_both(predictions, predictions.lower(), wanted, memory, compiled)
+        return _in_both(predictions, predictions.lower(), wanted, memory=memory, compiled=compiled)
     with predictions.unchanged():
         found = {mask: kept for mask in wanted if (kept := predictions.stored(mask)) is not None}
         missing = [mask for mask in wanted if mask not in found]
@@ -81,17 +81,14 @@ def predict_masks(
     return found
 
 
-def _in_both(
-    predictions: Predictions, lower: Predictions, wanted: list[HeadMask], memory: int | None, compiled: bool
-) -> dict[HeadMask, Kept]:
+def _in_both(predictions: Predictions, lower: Predictions, wanted: list[HeadMask], **how: Any) -> dict[HeadMask, Kept]:
     """In bfloat16, corrected by float32; only what is of bfloat16 is kept, for the rest follows from it."""
     masks = list(dict.fromkeys([predictions.gone, *wanted]))
-    found = predict_masks(lower, masks, memory=memory, compiled=compiled)
+    found, memory = predict_masks(lower, masks, **how), how["memory"]
     with evaluating(predictions.subject.model):
         run = ManyMasks(predictions, masks, memory or DEFAULT_MEMORY[predictions.subject.device.type])
         kept = corrected(predictions, np.stack([found[mask] for mask in masks]), run.pairs)
-    of_masks = dict(zip(masks, kept, strict=True))
-    return {mask: of_masks[mask] for mask in wanted}
+    return {mask: each for mask, each in zip(masks, kept, strict=True) if mask in wanted}
 
 
 def _computed(
@@ -217,8 +214,8 @@ class ManyMasks:
                 recording = forward and forward.record(batches.batch(index).to(self.device).inputs)
                 for first, group in self.groups.items():
                     masks, rows = wanted[group][:, index].nonzero()
-                    for part in (slice(i, i + n) for i in range(0, len(masks), n)):
-                        of, taken = np.asarray(group)[masks[part]], rows[part]
+                    for i in range(0, len(masks), n):
+                        of, taken = np.asarray(group)[masks[i : i + n]], rows[i : i + n]
                         batch, gates = batches.batch(index[taken]).to(self.device), [gate[of] for gate in self.gates]
                         if forward and recording:
                             at, lowest = torch.from_numpy(taken).to(self.device), len(gates) if first is None else first

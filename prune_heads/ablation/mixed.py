@@ -21,10 +21,8 @@ from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.predictions import Predictions
 
-FACTOR = 2.0
-"""The bound over the largest error of the first sample; that of a hundred times as many was about twice as large."""
-SHARES, AT_LEAST, SEED = (0.01, 0.03), (500, 1000), 0
-"""Of the pairs, in the sample that sets the bound and in the one that checks it."""
+FACTOR = 2.0  # the bound over the largest error of the first sample; that of a hundred times as many was about twice it
+SHARES, AT_LEAST, SEED = (0.01, 0.03), (500, 1000), 0  # of the pairs, in the first sample and in the second
 
 
 def check_margins(subject: Subject) -> None:
@@ -52,12 +50,8 @@ def corrected(
 ) -> NDArray[np.float32]:
     """What bfloat16 gives, made as good as float32; what was found is noted, and added to `Predictions.corrections`.
 
+    `low` is `(n_masks, n_examples, width)` in bfloat16, without a mask first; `run` is `ManyMasks.pairs` in float32.
     If an error of the second sample is beyond the bound, the bound is widened by it.
-
-    Args:
-        predictions: In float32.
-        low: `(n_masks, n_examples, width)`: in bfloat16, without a mask first.
-        run: `ManyMasks.pairs` of the same masks in float32.
     """
     objective, references, size, width = predictions.objective, predictions.references, low.shape[:2], low.shape[-1]
     fitted, checked = _samples(*size)
@@ -81,17 +75,18 @@ def corrected(
     again = (margin < FACTOR * largest) & ~known
     run(again, exact)
     found = np.where((known | again)[..., None], exact, moved)
-    about: dict[str, Any] = {"dtype": "mixed", "split": predictions.split.name, "n_examples": low.shape[1]}
-    about |= {"n_masks": len(low), "n_predictions": len(places), "n_flipped": n_flipped, "n_beyond": n_beyond}
-    about |= {"bound": FACTOR * largest, "factor": FACTOR, "largest_error": largest, "share_moved": share}
-    about |= {"n_pairs": known.size, "n_fitted": int(fitted.sum()), "n_float32": int((known | again).sum())}
+    split, n_float32 = predictions.split.name, int((known | again).sum())
+    about: dict[str, Any] = {"dtype": "mixed", "split": split, "n_examples": low.shape[1], "n_masks": len(low)}
+    about |= {"n_predictions": len(places), "n_flipped": n_flipped, "n_beyond": n_beyond, "share_moved": share}
+    about |= {"bound": FACTOR * largest, "factor": FACTOR, "largest_error": largest}
+    about |= {"n_pairs": known.size, "n_fitted": int(fitted.sum()), "n_float32": n_float32}
     about["n_repaired"] = n_different(objective, low.reshape(-1, width), found.reshape(-1, width))
     about["likelihood_error"] = None if left is None else {"mean": float(left.mean()), "spread": float(left.std())}
     predictions.corrections.append(about)
-    ran = f"{predictions.split.name}: {about['n_float32'] / known.size:.1%} of {known.size:,} answers are of float32"
+    ran = f"{split}: {n_float32 / known.size:.1%} of {known.size:,} answers are of float32, all with a margin below"
     wide = f", widened for {n_beyond} errors beyond it" if n_beyond else ""
-    others = f"of {len(places):,} others that were checked {n_flipped} differ"
-    predictions.reporter.note(f"{ran}, all with a margin below {FACTOR * largest:.2g}{wide}; {others}")
+    checked_others = f"of {len(places):,} others that were checked {n_flipped} differ"
+    predictions.reporter.note(f"{ran} {FACTOR * largest:.2g}{wide}; {checked_others}")
     return found
 
 

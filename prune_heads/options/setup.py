@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
 
 Dtype = Literal["float32", "bfloat16", "float16", "mixed"]
-DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")  # names of torch's types
-MIXED: Dtype = "mixed"  # bfloat16, corrected by float32: of many masks alone
+_ONE: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")  # names of torch's types
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Executor = Literal["local", "ray"]
 
@@ -85,9 +84,7 @@ class WrittenModel(Group):
         reach="content",
         read=_task_word,
     )
-    dtype: Dtype = _compute(
-        "Precision of the weights and the computation; ONNX is always float32.", "float32", choices=DTYPES
-    )
+    dtype: Dtype = _compute("Precision of weights and computation; ONNX is always float32.", "float32", choices=_ONE)
     trust_remote_code: bool = _compute("Run the code that comes with a model on the hub.", False, reach="nothing")
 
 
@@ -193,14 +190,11 @@ class Setup(WrittenModel):
 
 
 @dataclass(frozen=True)
-class ManyMasks(Setup):
+class Masks(Setup):
     """A setup for commands that ask about many masks."""
 
     dtype: Dtype = _compute(
-        "Precision of the weights and the computation. 'mixed': all masks in bfloat16, and in float32 each answer that "
-        "this may have changed.",
-        "float32",
-        choices=(*DTYPES, MIXED),
+        "Precision; 'mixed' is bfloat16, and float32 for each answer that this may have changed.", "float32"
     )
 
 

@@ -13,7 +13,7 @@ from prune_heads.ablation.mixed import n_different
 from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import HeadDescriptorError, OptionError
 from prune_heads.heads import NUMBERING, HeadMask
-from prune_heads.options import MIXED, Ablation, Setup
+from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
@@ -71,7 +71,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     ]
     study.lap("statistics")
     flipped = None
-    if setup.dtype == MIXED:
+    if setup.dtype == "mixed":
         flipped = {**every[0].corrections[-1], "others": [each.corrections[-1] for each in asked[1:]]}
     elif setup.dtype != "float32" and subject.objective.chooses:
         flipped = count_flips(setup, options, found[every[0]], reporter)

@@ -14,7 +14,7 @@ import numpy as np
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
-from prune_heads.options import MIXED, Conditions, Curves, Scoring, Setup
+from prune_heads.options import Conditions, Curves, Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, Study
@@ -83,7 +83,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]
     agree = [{"first": a, "second": b, **correlate(x, y)} for (a, x), (b, y) in combinations(scored, 2)]
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "costs": costs_of(subject.classifier)}
-    if setup.dtype == MIXED:
+    if setup.dtype == "mixed":
         about["flips"] = [found for each in every for found in each.corrections]
     return study.record(subject.device, **about, lines=lines, correlations=agree)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 from prune_heads.ablation.mixed import check_margins
@@ -12,7 +11,7 @@ from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
 from prune_heads.importance.criteria import asked_masks
-from prune_heads.options import MIXED, Cluster, Scoring, Setup
+from prune_heads.options import Cluster, Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
@@ -150,20 +149,13 @@ class Lab:
         return self.once(("split", split, limit), load)
 
     def of(self, split: Split) -> Predictions:
-        """The predictions on a split that is loaded.
-
-        An `UnfitError` where two precisions are asked for and answers have no margin.
-        """
+        """The predictions on a split that is loaded; an `UnfitError` of two precisions where answers have no margin."""
         found = predictions_of(self.setup, self.subject, split, self.reporter)
-        if self.setup.dtype == MIXED:
+        if self.setup.dtype == "mixed":
             check_margins(found.subject)
-            found.lower = lambda: self.lower.of(split)
+            lower = replace(self.setup, dtype="bfloat16")
+            found.lower = lambda: self.once("lower", lambda: Lab(lower, self.reporter)).of(split)
         return found
-
-    @cached_property
-    def lower(self) -> "Lab":
-        """The same in bfloat16, of a model that is asked in both precisions."""
-        return Lab(replace(self.setup, dtype="bfloat16"), self.reporter)
 
     def reported(self, names: Sequence[str]) -> list[Predictions]:
         """Those on the splits to report on; no name stands for the task's own."""
@@ -224,8 +216,8 @@ class Lab:
 def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:
     """Score the heads, here or on a cluster."""
     criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
-    if setup.dtype == MIXED and criterion.looks_at != "answers":
-        raise OptionError(f"--dtype {MIXED} is for --criterion ablation; {scoring.criterion} runs in one precision")
+    if setup.dtype == "mixed" and criterion.looks_at != "answers":
+        raise OptionError(f"--dtype mixed is for --criterion ablation; {scoring.criterion} runs in one precision")
     study = Study("score", reporter)
     with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
         lab = Lab(setup, reporter)

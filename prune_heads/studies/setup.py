@@ -14,7 +14,7 @@ from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
 from prune_heads.files import digest
 from prune_heads.objectives import TASKS, head_for, serving
-from prune_heads.options import MIXED, Setup, WrittenModel
+from prune_heads.options import Setup, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.statistics.groups import numbered
@@ -52,7 +52,7 @@ def load_model(
     """
     if kind is None and setup.task in TASKS and TASKS[setup.task].kind != "labelled":
         kind = TASKS[setup.task].kind
-    dtype = torch.float32 if setup.dtype == MIXED else getattr(torch, setup.dtype)
+    dtype = torch.float32 if setup.dtype == "mixed" else getattr(torch, setup.dtype)
     how: dict[str, Any] = {"dtype": dtype, "trust_remote_code": setup.trust_remote_code}
     loaded = load_checkpoint(setup.model, head_for(kind, objective), task=setup.task, **how)
     for note in loaded.notes:

@@ -21,7 +21,7 @@ from prune_heads.execution.cluster import Shards, connected
 from prune_heads.heads import HeadMask
 from prune_heads.importance import GateGradients, gradient, model_without
 from prune_heads.objectives.batches import Side
-from prune_heads.options import MIXED, Cluster, Setup, options_of
+from prune_heads.options import Cluster, Setup, options_of
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionKey
@@ -45,7 +45,9 @@ def spread_over(setup: Setup, cluster: Cluster, reporter: Reporter) -> Iterator[
     if cluster.shards is None:
         yield None
         return
-    setup = replace(setup, dtype="bfloat16") if setup.dtype == MIXED else setup  # the part of the masks that takes long
+    setup = (
+        replace(setup, dtype="bfloat16") if setup.dtype == "mixed" else setup
+    )  # the part of the masks that takes long
     with connected(cluster.address) as ray:
         yield Spread(setup, Shards(ray, cluster.shards), reporter)
 
