@@ -87,8 +87,8 @@ def _in_both(predictions: Predictions, lower: Predictions, wanted: list[HeadMask
     found, memory = predict_masks(lower, masks, **how), how["memory"]
     with evaluating(predictions.subject.model):
         run = ManyMasks(predictions, masks, memory or DEFAULT_MEMORY[predictions.subject.device.type])
-        kept = corrected(predictions, np.stack([found[mask] for mask in masks]), run.pairs)
-    return {mask: each for mask, each in zip(masks, kept, strict=True) if mask in wanted}
+        kept = dict(zip(masks, corrected(predictions, np.stack([found[m] for m in masks]), run.pairs), strict=True))
+    return {mask: kept[mask] for mask in wanted}
 
 
 def _computed(

@@ -45,9 +45,8 @@ def spread_over(setup: Setup, cluster: Cluster, reporter: Reporter) -> Iterator[
     if cluster.shards is None:
         yield None
         return
-    setup = (
-        replace(setup, dtype="bfloat16") if setup.dtype == "mixed" else setup
-    )  # the part of the masks that takes long
+    if setup.dtype == "mixed":  # a cluster does what takes long of it
+        setup = replace(setup, dtype="bfloat16")
     with connected(cluster.address) as ray:
         yield Spread(setup, Shards(ray, cluster.shards), reporter)
 
