@@ -26,8 +26,6 @@ from prune_heads.store import Journal, unfinished
 DEFAULT_MEMORY = {"cpu": 96, "cuda": 8192, "mps": 1024}
 """MiB of activations a pass. On a CPU larger passes leave the cache and are slower."""
 
-_AT_ONCE = 4  # batches, at most, of which single pairs run: few of each do, and short passes are slow
-
 KINDS: Mapping[str, Callable[[Head, Head], bool]] = {
     "without-one": lambda head, other: other == head,
     "only-one": lambda head, other: other != head and other[0] == head[0],
@@ -209,7 +207,9 @@ class ManyMasks:
         with self.reporter.stage("float32", int(wanted.sum())) as progress:
             while len(order):
                 n, n_tokens = batches.batch_size, batches.batch_size * int(batches.n_tokens[order[0]])
-                n *= min(_AT_ONCE, self._masks_a_pass(n_tokens)) if n_tokens else 1  # of images it is not known
+                n *= (
+                    min(4, self._masks_a_pass(n_tokens)) if n_tokens else 1
+                )  # few pairs of a batch: a short pass is slow
                 index, order = order[:n], order[n:]
                 recording = forward and forward.record(batches.batch(index).to(self.device).inputs)
                 for first, group in self.groups.items():

@@ -193,9 +193,7 @@ class Setup(WrittenModel):
 class Masks(Setup):
     """A setup for commands that ask about many masks."""
 
-    dtype: Dtype = _compute(
-        "Precision; 'mixed' is bfloat16, and float32 for each answer that this may have changed.", "float32"
-    )
+    dtype: Dtype = _compute("Precision; 'mixed': bfloat16, and float32 where that may change an answer.", "float32")
 
 
 @dataclass(frozen=True)
