@@ -207,9 +207,7 @@ class ManyMasks:
         with self.reporter.stage("float32", int(wanted.sum())) as progress:
             while len(order):
                 n, n_tokens = batches.batch_size, batches.batch_size * int(batches.n_tokens[order[0]])
-                n *= (
-                    min(4, self._masks_a_pass(n_tokens)) if n_tokens else 1
-                )  # few pairs of a batch: a short pass is slow
+                n *= min(4, self._masks_a_pass(n_tokens)) if n_tokens else 1  # of few pairs a batch, passes are short
                 index, order = order[:n], order[n:]
                 recording = forward and forward.record(batches.batch(index).to(self.device).inputs)
                 for first, group in self.groups.items():
