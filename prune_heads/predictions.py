@@ -51,6 +51,9 @@ class Predictions:
         if batches is not None:
             self.tokens = self.batches = batches
         self.subject, self.split, self.store, self.reporter = subject, split, store, reporter
+        self.lower: Callable[[], Predictions] | None = None
+        """The same in bfloat16: then masks that are asked for together run there, and are corrected by float32."""
+        self.corrections: list[dict[str, Any]] = []  # what was found each time, see `ablation.mixed`
         self._held: PredictionKey | None = None
 
     @property

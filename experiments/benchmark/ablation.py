@@ -20,6 +20,7 @@ from torch import Tensor
 
 from experiments.benchmark.scoring import check_published, published_length
 from prune_heads.ablation import DEFAULT_MEMORY, ManyMasks, ablations
+from prune_heads.ablation.mixed import n_different
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.checkpoints import kernels, use_pytorch
 from prune_heads.evaluation import predict
@@ -29,7 +30,6 @@ from prune_heads.objectives.base import Kept
 from prune_heads.options import Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.studies.ablating import n_flipped
 from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
 
 _RATE_ROWS = 4096
@@ -230,7 +230,7 @@ def _flips(exact: _Side, first: Kept, second: Kept) -> dict[str, int]:
         return {}
     return {
         "n_predictions": first.shape[0] * first.shape[1],
-        "n_flipped": sum(n_flipped(subject.objective, a, b) for a, b in zip(first, second, strict=True)),
+        "n_flipped": sum(n_different(subject.objective, a, b) for a, b in zip(first, second, strict=True)),
     }
 
 

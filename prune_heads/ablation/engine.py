@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.ablation.forward import VariantForward, with_compiled_layers
+from prune_heads.ablation.mixed import corrected
 from prune_heads.ablation.plan import plan
 from prune_heads.anatomy import attention_blocks, uncompiled
 from prune_heads.descriptors import Head
@@ -64,8 +65,10 @@ def predict_masks(
         NotFiniteError: If a logit is NaN or infinite.
         PruneHeadsError: If the store cannot be written.
     """
+    wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
+    if predictions.lower is not None:
+        return _in_both(predictions, predictions.lower(), wanted, memory=memory, compiled=compiled)
     with predictions.unchanged():
-        wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
         found = {mask: kept for mask in wanted if (kept := predictions.stored(mask)) is not None}
         missing = [mask for mask in wanted if mask not in found]
         if missing:
@@ -74,6 +77,16 @@ def predict_masks(
                 found |= _computed(predictions, wanted, missing, memory, compiled)
         _close_done(predictions, found)
     return found
+
+
+def _in_both(predictions: Predictions, lower: Predictions, wanted: list[HeadMask], **how: Any) -> dict[HeadMask, Kept]:
+    """In bfloat16, corrected by float32; only what is of bfloat16 is kept, for the rest follows from it."""
+    masks = list(dict.fromkeys([predictions.gone, *wanted]))
+    found, memory = predict_masks(lower, masks, **how), how["memory"]
+    with evaluating(predictions.subject.model):
+        run = ManyMasks(predictions, masks, memory or DEFAULT_MEMORY[predictions.subject.device.type])
+        kept = dict(zip(masks, corrected(predictions, np.stack([found[m] for m in masks]), run.pairs), strict=True))
+    return {mask: kept[mask] for mask in wanted}
 
 
 def _computed(
@@ -135,8 +148,8 @@ class ManyMasks:
     ) -> None:
         """For a split; `memory` is in MiB."""
         model, batches = predictions.subject.model, predictions.batches
-        self.model, self.masks, self.objective = model, masks, batches.objective
-        self.device = next(model.parameters()).device
+        self.model, self.masks, self.batches, self.objective = model, masks, batches, batches.objective
+        self.device, self.reporter = next(model.parameters()).device, predictions.reporter
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
         self.groups: dict[int | None, list[int]] = {}  # first gated block, None where there is none -> its masks
         gone = predictions.gone
@@ -180,6 +193,37 @@ class ManyMasks:
         kept: Kept = torch.stack(rows).float().cpu().numpy()
         check_finite(np.moveaxis(kept, 0, 1), batch.index, "logits")
         return kept
+
+    @uncompiled()
+    @torch.no_grad()
+    def pairs(self, wanted: NDArray[np.bool_], found: Kept) -> None:
+        """Fill in what is kept of the pairs that are `wanted`, `(n_masks, n_examples)`; of a pair it is `(width,)`.
+
+        An example must be one row, and answered in one pass. A `NotFiniteError` if a number is NaN or infinite.
+        """
+        batches, forward = self.batches, self.together
+        order = np.argsort(-batches.n_tokens, kind="stable")
+        order = order[wanted[:, order].any(axis=0)]
+        with self.reporter.stage("float32", int(wanted.sum())) as progress:
+            while len(order):
+                n, n_tokens = batches.batch_size, batches.batch_size * int(batches.n_tokens[order[0]])
+                n *= min(4, self._masks_a_pass(n_tokens)) if n_tokens else 1  # of few pairs a batch, passes are short
+                index, order = order[:n], order[n:]
+                recording = forward and forward.record(batches.batch(index).to(self.device).inputs)
+                for first, group in self.groups.items():
+                    masks, rows = wanted[group][:, index].nonzero()
+                    for i in range(0, len(masks), n):
+                        of, taken = np.asarray(group)[masks[i : i + n]], rows[i : i + n]
+                        batch, gates = batches.batch(index[taken]).to(self.device), [gate[of] for gate in self.gates]
+                        if forward and recording:
+                            at, lowest = torch.from_numpy(taken).to(self.device), len(gates) if first is None else first
+                            kept = self.objective.read(forward.of_rows(recording, gates, lowest, at), batch)
+                        else:
+                            with gated(self.model, gates):
+                                kept = self.objective.kept(self.model, batch)
+                        found[of, index[taken]] = values = kept.float().cpu().numpy()
+                        check_finite(values, index[taken], "logits")
+                        progress(len(of))
 
     def _written(self, batch: Batch, objective: Any) -> list[Tensor]:
         """Texts are written under many masks at once: a row of the batch is one (mask, example), with its own gates."""

@@ -28,7 +28,6 @@ from torch.utils.hooks import RemovableHandle
 from prune_heads.anatomy import AttentionBlock, attention_blocks, put
 from prune_heads.errors import PruneHeadsError, first_line
 from prune_heads.objectives.base import read_off
-from prune_heads.objectives.batches import repeat
 
 Position = Literal["first", "last"]  # the first token, or the last that is not padding
 
@@ -105,12 +104,23 @@ class VariantForward:
         Returns:
             Of each mask what `Recording.outputs` is without.
         """
-        n_masks, n_rows, calls = len(gates[0]), len(next(iter(recording.inputs.values()))), recording.calls
-        rows = {name: repeat(value, n_masks) for name, value in recording.inputs.items()}
+        n_masks, n_rows = len(gates[0]), len(next(iter(recording.inputs.values())))
+        of_rows = [gate.repeat_interleave(n_rows, dim=0) for gate in gates]
+        found = self.of_rows(recording, of_rows, first, torch.arange(n_rows, device=gates[0].device).repeat(n_masks))
+        split = {name: x.split(n_rows) for name, x in vars(found).items()}
+        return [SimpleNamespace(**{name: x[i] for name, x in split.items()}) for i in range(n_masks)]
+
+    def of_rows(self, recording: Recording, gates: Sequence[Tensor], first: int, taken: Tensor) -> Any:
+        """What `Recording.outputs` is, of rows `taken`, `(n,)`, of the recorded batch, each with gates of its own.
+
+        The gates are `(n, n_heads)` a block. `first` is the number of blocks where none is gated.
+        """
+        n_rows, calls = len(next(iter(recording.inputs.values()))), recording.calls
+        rows = {name: x[taken] if isinstance(x, Tensor) else x for name, x in recording.inputs.items()}
 
         def for_all(values: Any) -> Any:
-            """Tensors of the recorded batch, for all masks."""
-            return tree_map_only(Tensor, lambda x: repeat(x, n_masks) if x.ndim and len(x) == n_rows else x, values)
+            """Tensors of the recorded batch, for the rows that are taken."""
+            return tree_map_only(Tensor, lambda x: x[taken] if x.ndim and len(x) == n_rows else x, values)
 
         def attention(*_: Any, **__: Any) -> Any:
             """Of the first gated layer, what it computed for the batch; W_O, where it is inside, runs again."""
@@ -124,7 +134,7 @@ class VariantForward:
             for layer in [block.layer_module for block in self.blocks[:first]]:
                 stack.callback(put(vars(layer), "forward", lambda *_, layer=layer, **__: for_all(calls[layer].output)))
             for i, block in enumerate(self.blocks[first:], first):
-                layer, of_rows = block.layer_module, gates[i].repeat_interleave(n_rows, dim=0)[:, None]
+                layer, of_rows = block.layer_module, gates[i][:, None]
                 if block is self.blocks[-1] and self.plan.position is not None:
                     context = for_all(calls[block.output.module].given) if i == first else None
                     at = partial(self._at_position, rows, context, of_rows, layer.forward)
@@ -135,8 +145,7 @@ class VariantForward:
                         stack.callback(put(vars(self.attentions[i]), "forward", attention))
                 elif self.compiled is not None:
                     stack.callback(put(vars(layer), "forward", self.compiled[i]))
-            found = {name: x.split(n_rows) for name, x in read_off(self.model(**rows), self.reads).items()}
-        return [SimpleNamespace(**{name: x[i] for name, x in found.items()}) for i in range(n_masks)]
+            return SimpleNamespace(**read_off(self.model(**rows), self.reads))
 
     def _at_position(
         self, rows: Mapping[str, Any], context: Tensor | None, gates: Tensor, layer: Forward, *args: Any, **kwargs: Any

@@ -86,13 +86,13 @@ def _table(found: "Found") -> Any:
 run = _study(
     "pruning:run_alone", options.Setup, options.Choice, options.Scoring, options.RunOptions, folder=options.RunFolder
 )
-score = _study("scoring:score_heads", options.Setup, options.Scoring, options.Cluster)
+score = _study("scoring:score_heads", options.Masks, options.Scoring, options.Cluster)
 prune = _study("pruning:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
 evaluate = _study("measuring:evaluate_heads", options.Setup, options.Masked)
 _masks = (options.Ablation, options.Pairs, options.RandomMasks)
-ablate = _study("additivity:ablate_heads", options.Setup, options.Cluster, *_masks)
+ablate = _study("additivity:ablate_heads", options.Masks, options.Cluster, *_masks)
 similar = _study("similarity:similar", options.Setup, options.Similarity)
-curve = _study("curves:curves", options.Setup, options.Curves)
+curve = _study("curves:curves", options.Masks, options.Curves)
 roles = _study("roles:roles", options.Setup, options.RoleSources)
 look = _study("looking:look", options.Look)
 bench = _study("bench:bench", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)

@@ -59,7 +59,7 @@ class Opt:
         if get_origin(hint) is tuple:
             hint, is_many = get_args(hint)[0], is_many or self.read is None
         if get_origin(hint) is Literal:
-            hint, choices = str, get_args(hint)
+            hint, choices = str, choices or get_args(hint)
         kind = hint if self.read is None else str
         named: dict[str, Any] = {"name": name, "kind": kind, "is_many": is_many, "choices": choices}
         named |= {"flag": self.flag or f"--{name.replace('_', '-')}", "key": self.key or name}

@@ -14,7 +14,8 @@ from prune_heads.options.fields import Group, ending, names, nowhere, option
 if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
 
-Dtype = Literal["float32", "bfloat16", "float16"]  # names of torch's types
+Dtype = Literal["float32", "bfloat16", "float16", "mixed"]
+_ONE: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")  # names of torch's types
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Executor = Literal["local", "ray"]
 
@@ -83,7 +84,7 @@ class WrittenModel(Group):
         reach="content",
         read=_task_word,
     )
-    dtype: Dtype = _compute("Precision of the weights and the computation; ONNX is always float32.", "float32")
+    dtype: Dtype = _compute("Precision of weights and computation; ONNX is always float32.", "float32", choices=_ONE)
     trust_remote_code: bool = _compute("Run the code that comes with a model on the hub.", False, reach="nothing")
 
 
@@ -186,6 +187,13 @@ class Setup(WrittenModel):
             yield "--task must say which task the model is for; see 'prune-heads tasks'"
         if task is not None and files and (is_own_model or task.endswith(".toml")):
             yield "--task and your own --train-file or --validation-file exclude each other"
+
+
+@dataclass(frozen=True)
+class Masks(Setup):
+    """A setup for commands that ask about many masks."""
+
+    dtype: Dtype = _compute("Precision; 'mixed': bfloat16, and float32 where that may change an answer.", "float32")
 
 
 @dataclass(frozen=True)

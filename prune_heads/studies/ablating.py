@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from prune_heads.ablation import KINDS, ablations, predict_masks
+from prune_heads.ablation.mixed import n_different
 from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import HeadDescriptorError, OptionError
 from prune_heads.heads import NUMBERING, HeadMask
-from prune_heads.objectives.base import Kept, Objective
 from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
@@ -71,7 +71,9 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     ]
     study.lap("statistics")
     flipped = None
-    if setup.dtype != "float32" and subject.objective.chooses:
+    if setup.dtype == "mixed":
+        flipped = {**every[0].corrections[-1], "others": [each.corrections[-1] for each in asked[1:]]}
+    elif setup.dtype != "float32" and subject.objective.chooses:
         flipped = count_flips(setup, options, found[every[0]], reporter)
         study.lap("float32 sample")
     spec, costs = subject.task.spec, costs_of(subject.classifier)
@@ -224,12 +226,6 @@ def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Repo
     lab = Lab(exact, reporter)
     sample = lab.of(lab.subject.task.load(split, n))
     wanted = predict_masks(sample, list(found.kept), memory=options.memory)
-    flipped = sum(n_flipped(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items())
+    flipped = sum(n_different(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items())
     about = {"dtype": setup.dtype, "split": split, "n_examples": n}
     return {**about, "n_masks": len(wanted), "n_predictions": n * len(wanted), "n_flipped": flipped}
-
-
-def n_flipped(objective: Objective, first: Kept, second: Kept) -> int:
-    """Examples of which two that are kept predict something else."""
-    differs = objective.predictions(first) != objective.predictions(second)
-    return int(np.sum(differs if differs.ndim == 1 else differs.any(axis=1)))

@@ -83,7 +83,8 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]
     agree = [{"first": a, "second": b, **correlate(x, y)} for (a, x), (b, y) in combinations(scored, 2)]
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "costs": costs_of(subject.classifier)}
-    return study.record(subject.device, **about, lines=lines, correlations=agree)
+    flips = {"flips": [found for each in every for found in each.corrections]} if setup.dtype == "mixed" else {}
+    return study.record(subject.device, **about, **flips, lines=lines, correlations=agree)
 
 
 def order_of(subject: Subject, options: Curves, criterion: str, examples: Predictions | None, going: HeadMask) -> Order:

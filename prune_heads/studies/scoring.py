@@ -4,7 +4,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
+from prune_heads.ablation.mixed import check_margins
 from prune_heads.checkpoints import Checkpoint
+from prune_heads.errors import OptionError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
@@ -147,8 +149,13 @@ class Lab:
         return self.once(("split", split, limit), load)
 
     def of(self, split: Split) -> Predictions:
-        """The predictions on a split that is loaded."""
-        return predictions_of(self.setup, self.subject, split, self.reporter)
+        """The predictions on a split that is loaded; an `UnfitError` of two precisions where answers have no margin."""
+        found = predictions_of(self.setup, self.subject, split, self.reporter)
+        if self.setup.dtype == "mixed":
+            check_margins(found.subject)
+            lower = replace(self.setup, dtype="bfloat16")
+            found.lower = lambda: self.once("lower", lambda: Lab(lower, self.reporter)).of(split)
+        return found
 
     def reported(self, names: Sequence[str]) -> list[Predictions]:
         """Those on the splits to report on; no name stands for the task's own."""
@@ -209,6 +216,8 @@ class Lab:
 def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:
     """Score the heads, here or on a cluster."""
     criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
+    if setup.dtype == "mixed" and criterion.looks_at != "answers":
+        raise OptionError(f"--dtype mixed is for --criterion ablation; {scoring.criterion} runs in one precision")
     study = Study("score", reporter)
     with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
         lab = Lab(setup, reporter)

@@ -52,7 +52,8 @@ def load_model(
     """
     if kind is None and setup.task in TASKS and TASKS[setup.task].kind != "labelled":
         kind = TASKS[setup.task].kind
-    how: dict[str, Any] = {"dtype": getattr(torch, setup.dtype), "trust_remote_code": setup.trust_remote_code}
+    dtype = torch.float32 if setup.dtype == "mixed" else getattr(torch, setup.dtype)
+    how: dict[str, Any] = {"dtype": dtype, "trust_remote_code": setup.trust_remote_code}
     loaded = load_checkpoint(setup.model, head_for(kind, objective), task=setup.task, **how)
     for note in loaded.notes:
         reporter.note(note)

@@ -45,6 +45,8 @@ def spread_over(setup: Setup, cluster: Cluster, reporter: Reporter) -> Iterator[
     if cluster.shards is None:
         yield None
         return
+    if setup.dtype == "mixed":  # a cluster does what takes long of it
+        setup = replace(setup, dtype="bfloat16")
     with connected(cluster.address) as ray:
         yield Spread(setup, Shards(ray, cluster.shards), reporter)
 
@@ -83,7 +85,7 @@ class Spread:
             memory: MiB of activations a pass, of each worker.
             compiled: Compile the layers first.
         """
-        parts = []
+        parts, asked = [], [(each if each.lower is None else each.lower(), masks) for each, masks in asked]
         with ExitStack() as held:
             for place, (examples, masks) in enumerate(asked):
                 held.enter_context(examples.unchanged())

@@ -48,3 +48,9 @@ def test_masks_in_one_pass_are_masks_one_at_a_time(model_type):
             got = forward.outputs(recording, [gate[None] for gate in gates], first)[0].logits
             with gated(model, gates):
                 assert (got - model(**inputs).logits).abs().max() <= 1e-5
+    masks = list(ablations("without-one", gone).values())[-3:]
+    rows = [torch.stack(gates) for gates in zip(*(gates_of(model, mask) for mask in masks), strict=True)]
+    first, taken = next(i for i, gate in enumerate(rows) if (gate == 0).any()), torch.tensor([3, 0, 3])
+    with gated(model, rows):
+        alone = model(**{name: value[taken] for name, value in inputs.items()}).logits
+    assert (forward.of_rows(recording, rows, first, taken).logits - alone).abs().max() <= 1e-5
