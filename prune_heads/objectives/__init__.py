@@ -148,8 +148,8 @@ def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[ty
         if value is not None and option not in taken:
             those = ", ".join(key for key, row in OBJECTIVES.items() if option in row.options)
             if not those:
-                known = sorted({each for row in OBJECTIVES.values() for each in row.options})
-                raise TaskError(f"an option of an objective must be one of {', '.join(known)}; got {option}")
+                every = sorted({each for row in OBJECTIVES.values() for each in row.options})
+                raise TaskError(f"an option of an objective must be one of {', '.join(every)}; got {option}")
             raise TaskError(f"{spec.name}: --{option.replace('_', '-')} must be given for {those} only; got {value}")
     if not (rows := rows_for(spec.kind, spec.metric, name)):
         known = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
