@@ -38,6 +38,7 @@ class Row:
     """Whether a label names one class, or many in a list, so that names, order and metric may be chosen."""
 
     summary: str = ""  # of the task for files of one's own, where `--task` names it
+    response: str = "likelihood"  # key of `RESPONSES`: a number an example beside the metric
     clustered: str | None = None  # column that examples share which are alike, if it is there and no other is named
 
     @property

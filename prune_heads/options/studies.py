@@ -62,7 +62,7 @@ _estimator = partial(
 _response = partial(
     option,
     "What the criterion 'ablation' scores by: the metric, or the log-likelihood of the right answer, which ranks heads "
-    "better.",
+    "better; of scores minus the squared error, of translations sentence BLEU.",
     "metric",
     shown=lambda of: of.response if "ablation" in (of.criterion, *of.criterion) else None,
     since="later",

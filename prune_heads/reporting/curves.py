@@ -1,11 +1,11 @@
 """Curves of several criteria, what a record holds of them, and their page; the page of `prune-heads correlate`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, subject_of
+from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, response_of, subject_of
 from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
 
@@ -121,6 +121,7 @@ def curve_page(record: Record) -> Page:
         rows: list[Row] = [{"pruned": f"{percent:g}%", **row} for percent, row in by_percent(named).items()]
         rows.append({"pruned": "area", **areas})
         tables.append(Table.of(split, rows, dict.fromkeys(named, ".4f"), n_foot=1))
+        tables += _response(named)
     pairs = record["correlations"]
     agreement = [{"scores": f"{pair['first']} and {pair['second']}"} | _agreement(pair) for pair in pairs]
     below = [Table.of("Correlation of the scores before any head goes", agreement, _AGREEMENT)] if agreement else []
@@ -128,6 +129,22 @@ def curve_page(record: Record) -> Page:
     note = f"Shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}."
     title = f"{subject_of(record)}: {metric_name(record)} by {pruned(record)}"
     return Page(f"{title}, lowest score first", (*tables, note, *_kept(record), *below))
+
+
+def _response(named: Mapping[str, Line]) -> list[Table]:
+    """The mean of the response beside the metric, of lines on one split; none of older records."""
+    points = {name: [(point, response_of(point)) for point in line.points] for name, line in named.items()}
+    said = [of for every in points.values() for _, of in every]
+    if not said or None in said:
+        return []
+    found = {
+        name: replace(line, about={**line.about, "points": [{**p, **of[2]} for p, of in points[name] if of]})
+        for name, line in named.items()
+    }
+    rows = ({"pruned": f"{percent:g}%", **row} for percent, row in by_percent(found).items())
+    name, unit, _ = said[0] or ("", "", {})
+    title = f"{next(iter(named.values())).split}: {name}, mean ({unit})"
+    return [Table.of(title, rows, dict.fromkeys(named, ".4f"))]
 
 
 def _kept(record: Record) -> list[Table]:
@@ -138,7 +155,7 @@ def _kept(record: Record) -> list[Table]:
         for line in record["lines"]
         for each in line.get("kept") or ()
     ]
-    margin = record["configuration"].get("margin")
+    margin = record.get("configuration", {}).get("margin")
     note = "One-sided, at 5% each, from few heads to many, up to the first point that is not shown; open in between."
     return [Table.of(f"{metric_name(record)} falls by less than {margin:g}", rows, notes=(note,))] if rows else []
 

@@ -31,7 +31,11 @@ def metric_title(metric: str) -> str:
     return _METRICS.get(metric, metric.replace("_", " "))
 
 
-NATS = "log-likelihood of the right answer (nats)"
+def response_of(found: Record) -> tuple[str, str, Record] | None:
+    """What records say of the response beside the metric: its name, its unit, and the numbers; None if nothing."""
+    if (of := found.get("likelihood")) is not None:
+        return "log-likelihood of the right answer", "nats", of if isinstance(of, Mapping) else {"value": of}
+    return (of["name"], of["unit"], of) if (of := found.get("response")) else None
 
 
 def metric_name(record: Record) -> str:

@@ -129,12 +129,12 @@ def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[st
             point["n_pruned"] = len(masks[0])
             point["value"] = statistics.mean(values)  # exact: of equal numbers it is the number
             pruned = masks[0].descriptors() if is_one else None
-            found = each.likelihoods(masks)
+            found = each.responses(masks)
             mean = None if found is None else float(found.mean(dtype=np.float64))
             base = each.answers(each.predictions.gone) if is_one else None
             changed = None if base is None else each.predictions.changed(base, each.answers(masks[0]))
             point |= {"heads_pruned": pruned, "low": low, "high": high}
-            points.append({**point, "likelihood": mean, "changed": changed})
+            points.append({**point, **each.predictions.told(mean), "changed": changed})
     shown = scores.to_json()["scores"] if is_one else None
     return {**about, "n_draws": len(draws), "scores": shown, "areas": areas(points), "points": points}
 
