@@ -46,6 +46,8 @@ def _curves(
     """On the task's first split, by these criteria, or those that are asked for; of all heads, or those of blocks."""
     split = TASKS[setup.task].eval_splits[:1] if setup.task in TASKS else ()
     options = Curves(criteria or asked.criterion, seed=asked.seed, steps=asked.steps, split=split, blocks=blocks)
+    if blocks is None:
+        options = replace(options, margin=asked.margin)
     try:
         return curves(setup, replace(options, score_examples=asked.score_examples), reporter)
     except HeadDescriptorError as error:  # raised before the long work

@@ -153,8 +153,8 @@ def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[ty
                 raise TaskError(f"an option of an objective must be one of {', '.join(known)}; got {option}")
             raise TaskError(f"{spec.name}: --{option.replace('_', '-')} must be given for {those} only; got {value}")
     if not (rows := rows_for(spec.kind, spec.metric, name)):
-        known = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
-        raise TaskError(f"{spec.name}: the objective must be one of {known}, got {name}")
+        fitting = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
+        raise TaskError(f"{spec.name}: the objective must be one of {fitting}, got {name}")
     return [row.load() for row in rows]
 
 

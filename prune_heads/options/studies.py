@@ -275,6 +275,7 @@ class Conditions(Group):
         is_many=True,
     )
     runs: int = _runs(reach="content")
+    margin: float | None = _margin(default=0.01, reach="content")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Curves of several criteria, what a record holds of them, and their page; the page of `prune-heads correlate`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, response_of, subject_of
+from prune_heads.statistics.margins import kept_up_to
 from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
 
@@ -59,6 +60,11 @@ class Line:
         return list(low), list(high)
 
     @property
+    def kept(self) -> Record | None:
+        """How far less than a margin is lost, see `kept_of` of the studies; None where that was not asked."""
+        return next((each for each in self.about.get("kept") or () if each["split"] == self.split), None)
+
+    @property
     def label(self) -> str:
         """What to call it, e.g. `gradient (example), re-scored`, `random (20 draws)`.
 
@@ -91,6 +97,18 @@ def lines(record: Record) -> dict[str, list[Line]]:
         found = [{**about, "rescored": False, "n_draws": 1, "points": points}]
     splits = dict.fromkeys(point["split"] for line in found for point in line["points"])
     return {split: [Line(record, line, split) for line in found] for split in splits}
+
+
+def reached(kept: Record | None, percents: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Percent of the heads: shown to be spared for a loss below the margin, up to where that is open, refuted from.
+
+    None for not even the first point, for nothing that is open, and for nowhere; all three where nothing was asked.
+    """
+    if kept is None:
+        return None, None, None
+    n, lost = kept_up_to([point["verdict"] for point in kept["points"]])
+    shown, is_open = percents[n - 1] if n else None, lost > n
+    return shown, percents[lost - 1] if is_open else None, percents[lost] if lost < len(percents) else None
 
 
 def pruned(record: Record) -> str:
