@@ -1,6 +1,6 @@
 """Curves of several criteria, what a record holds of them, and their page; the page of `prune-heads correlate`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -146,7 +146,25 @@ def curve_page(record: Record) -> Page:
     mean = "; mean of several draws" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
     note = f"Shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}."
     title = f"{subject_of(record)}: {metric_name(record)} by {pruned(record)}"
-    return Page(f"{title}, lowest score first", (*tables, note, *_kept(record), *below))
+    return Page(f"{title}, lowest score first", (*tables, note, *_sampled(record), *_kept(record), *below))
+
+
+def _sampled(record: Record) -> Iterator[Table]:
+    """Areas and their differences for other scoring samples, where some were drawn."""
+    if not (about := record.get("score_samples")):
+        return
+    sizes = ", ".join(f"{name} {max(each):,}" for name, each in about["n_examples"].items())
+    what = "Mean of the areas by disjoint samples" if about["disjoint"] else "Area of the curve; resamples"
+    n = record["configuration"]["score_samples"]
+    note = f"{what} of the scoring examples ({n} of {sizes}). Intervals are for other such samples and other examples."
+    for split in dict.fromkeys(row["split"] for row in record["sampled_areas"]):
+        rows = (
+            {"area": row["first"] + (f" - {row['second']}" if row["second"] else ""), "value": row["value"]}
+            | {"95% interval": (row["low"], row["high"])}
+            for row in record["sampled_areas"]
+            if row["split"] == split
+        )
+        yield Table.of(f"{split}: areas", rows, {"value": "+.4f", "95% interval": "+.4f to"}, (note,))
 
 
 def _response(named: Mapping[str, Line]) -> list[Table]:

@@ -23,7 +23,9 @@ class Crossed:
     share_high: float | None  # all None where nothing varies
 
 
-def crossed(values: Array, draws: Array, n_units: int, *, confidence: float = 0.95) -> Crossed:
+def crossed(
+    values: Array, draws: Array, n_units: int, *, confidence: float = 0.95, value: float | None = None
+) -> Crossed:
     """The mean of a number over seeds, for other seeds and other examples.
 
     With the variance S between the k seeds, and over resamples of the examples the variance M of the mean and the mean
@@ -43,6 +45,8 @@ def crossed(values: Array, draws: Array, n_units: int, *, confidence: float = 0.
         draws: `(k, n_draws)` the same on resampled examples, on the same ones for all seeds.
         n_units: Examples, or groups of them, which are drawn; two at least.
         confidence: Of both intervals.
+        value: A single seed's number that the interval is of, in place of the mean: S is not divided by k then, and
+            `values` say only how much it varies.
 
     Raises:
         ValueError: If there are fewer than two seeds or two units.
@@ -56,13 +60,14 @@ def crossed(values: Array, draws: Array, n_units: int, *, confidence: float = 0.
     middle = draws.mean(axis=0)
     rest = of_samples * float((draws - middle).var(axis=1).sum()) / (k - 1)
     seeds, examples = float(np.var(values, ddof=1)), max(of_samples * float(middle.var()) - rest / k, 0.0)
-    variance, mean, tail = seeds / k + examples, float(np.mean(values)), (1 - confidence) / 2
+    mean, own = (float(np.mean(values)), seeds / k) if value is None else (value, seeds)
+    variance, tail = own + examples, (1 - confidence) / 2
     if variance <= 0:
         return Crossed(mean, mean, mean, k - 1, None, None, None)
-    degrees = variance**2 / ((seeds / k) ** 2 / (k - 1) + examples**2 / (n_units - 1))
+    degrees = variance**2 / (own**2 / (k - 1) + examples**2 / (n_units - 1))
     half = float(t.isf(tail, degrees)) * variance**0.5
     ratios = f.isf([0.5, tail, 1 - tail], k - 1, (k - 1) * (n_units - 1))
     ratios[0] = 1.0  # the estimate itself
-    own = [max(seeds / ratio - rest, 0.0) for ratio in ratios.tolist()]
-    shares = [each / total if (total := each + examples + rest) > 0 else 0.0 for each in own]
+    parts = [max(seeds / ratio - rest, 0.0) for ratio in ratios.tolist()]
+    shares = [part / total if (total := part + examples + rest) > 0 else 0.0 for part in parts]
     return Crossed(mean, mean - half, mean + half, degrees, *shares)

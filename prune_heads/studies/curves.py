@@ -23,6 +23,7 @@ from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.statistics.margins import kept_up_to
 from prune_heads.studies.ablating import among
 from prune_heads.studies.measuring import Measured
+from prune_heads.studies.sampling import areas_sampled, samples_of
 from prune_heads.studies.scoring import Lab, note_oracle, score
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import removed_heads
@@ -70,7 +71,16 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     ranked = [order_of(subject, options, name, examples.get(name), going) for name in rows]
     orders = [({**a, "criterion": said}, s, draws) for said, (a, s, draws) in zip(shown, ranked, strict=True)]
     study.lap("score")
+    sampled, sizes, n_samples = dict[str, list[Sequence[HeadMask]]](), dict[str, list[int]](), options.score_samples
+    if n_samples is not None:
+        is_disjoint, samples = samples_of(examples, lab, n_samples, options.seed)
+        for name, parts in samples.items():
+            said = shown[list(rows).index(name)]
+            sizes[said] = [len(each.split) for each in parts]
+            sampled[said] = [order_of(subject, options, name, each, going)[2][0] for each in parts]
+        study.lap("score samples")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
+    masks += [mask for every_sample in sampled.values() for sample in every_sample for mask in sample]
     measured = [Measured(each, masks, options.seed) for each in every]
     study.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
@@ -78,12 +88,20 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
         for line, (_, _, draws) in zip(lines, orders, strict=True):
             every_split = measured if len(draws) == 1 else ()
             line["kept"] = [kept_of(draws[0], each, margin, options.seed) for each in every_split]
+    of_samples: dict[str, Any] = {}
+    if n_samples is not None:
+        draws_of = {about["criterion"]: draws for about, _, draws in orders}
+        how: dict[str, Any] = {"n": n_samples, "seed": options.seed, "is_disjoint": is_disjoint}
+        of_samples = {"score_samples": {"disjoint": is_disjoint, "n_examples": sizes}}
+        of_samples["sampled_areas"] = [
+            row for each in measured for row in areas_sampled(draws_of, sampled, each, **how)
+        ]
     study.lap("statistics")
     there = ~np.concatenate((going - every[0].gone).keep())
     scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]
     agree = [{"first": a, "second": b, **correlate(x, y)} for (a, x), (b, y) in combinations(scored, 2)]
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "costs": costs_of(subject.classifier)}
-    return study.record(subject.device, **about, lines=lines, correlations=agree)
+    return study.record(subject.device, **about, lines=lines, correlations=agree, **of_samples)
 
 
 def order_of(subject: Subject, options: Curves, criterion: str, examples: Predictions | None, going: HeadMask) -> Order:

@@ -247,7 +247,7 @@ def test_the_second_subject_of_a_kind_has_a_figure_of_its_own():
     reached = {row[0]: row[2] for row in shown.table.rows}
     assert reached["published: bert-base-uncased on mnli"] == 40
     assert reached["published: a large Transformer on WMT14 En-Fr"] == 20
-    assert reached["m on wmt14-en-fr, BLEU"] == 0
+    assert reached["m on wmt14-en-fr, BLEU"] is None
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_the_replication_stands_beside_the_nearest_share():
     names = table.heading
     replicated = next(row for row in table.rows if row[0].startswith("replication") and row[1] == "gradient")
     values = dict(zip(names, replicated, strict=True))
-    assert values["0%"] is values["up to, %"] is None
+    assert values["0%"] is values["shown up to, %"] is None
     assert (values["10%"], values["50%"], values["100%"]) == (0.8374, 0.8151, 0.3182)
     assert not any(
         row[0].startswith("replication")
@@ -279,21 +279,77 @@ def test_figure_6_has_a_row_and_a_panel_a_task():
     assert titles == ["m on SST-2\nvalidation", "m on other\nvalidation", "m on WMT14 En-Fr\nvalidation"]
 
 
+def rows_of(table):
+    return [dict(zip(table.heading, row, strict=True)) for row in table.rows]
+
+
 def test_figure_6_sums_up_the_models_of_a_task():
+    """Of several without a record of them together nothing is invented."""
     values = [[0.8, 0.8, 0.7], [0.6, 0.5, 0.4], [0.7, 0.62, 0.7]]
     records = [curve(each, "cola") for each in values]
     shown = REPRODUCTIONS["figure6"].show({"curve": [*records, curve([0.9, 0.8], "sst2")]})
-    rows = [dict(zip(shown.table.heading, row, strict=True)) for row in shown.table.rows]
-    assert [row["up to, %"] for row in rows[:3]] == [10, 0, 0]
-    mean = rows[3]
+    mean = rows_of(shown.table)[3]
     assert mean["model"] == "mean of 3"
-    assert (mean["whole"], mean["its range"]) == (pytest.approx(0.7), (0.6, 0.8))
-    assert (mean["up to, %"], mean["its range, %"]) == (pytest.approx(10 / 3), (0, 10))
+    assert (mean["whole"], mean["shown up to, %"], shown.below) == (pytest.approx(0.7), None, None)
+    assert "no record of the fine-tunings on cola together" in " ".join(shown.table.notes)
     panel = shown.figures[""].axes[0]
     assert list(panel.lines[0].get_ydata()) == pytest.approx([0.7, 0.64, 0.6])
     (band,) = panel.collections
     corners = {(x, round(y, 6)) for x, y in band.get_paths()[0].vertices}
     assert {(0, 0.6), (0, 0.8), (50, 0.5), (50, 0.8), (100, 0.4), (100, 0.7)} == corners
+
+
+def tested(verdicts):
+    """What records hold of a margin, by the letters of verdicts."""
+    words = {"k": "kept", "o": "open", "l": "lost"}
+    points = [{"low": 0, "high": 0, "verdict": words[letter]} for letter in verdicts]
+    return {"split": "validation", "margin": 0.02, "points": points}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ("kkk", (20, None, None)),
+        ("kol", (0, 10, 20)),
+        ("kll", (0, None, 10)),
+        ("ool", (None, 10, 20)),
+        ("oko", (None, 20, None)),
+    ],
+)
+def test_how_far_a_loss_is_shown_open_and_refuted(verdicts, expected):
+    record = curve([0.8, 0.8, 0.7], "sst2")
+    record["lines"][0]["kept"] = [tested(verdicts)]
+    for figure, study in (("figure3", "orders"), ("figure6", "curve")):
+        table = REPRODUCTIONS[figure].show({study: [record]}).table
+        row = rows_of(table)[0]
+        assert tuple(row[name] for name in ("shown up to, %", "open up to, %", "refuted from, %")) == expected
+        said = " ".join(table.notes)
+        assert "a loss below 2 point" in said
+        assert "older" not in said
+    (axes,) = REPRODUCTIONS["figure6"].show({"curve": [record]}).figures[""].axes
+    marks = {line.get_linestyle(): line.get_xdata()[0] for line in axes.lines if line.get_color() == "0.3"}
+    assert marks == {style: 5 * at for style, at in {"-": expected[0], "--": expected[2]}.items() if at is not None}
+
+
+def test_figure_6_has_the_mean_of_seeds_with_its_interval_and_their_share():
+    def of(value, share=0.25):
+        about = {"values": [value - 0.1, value + 0.1], "value": value, "low": value - 0.2, "high": value + 0.2}
+        return {**about, "degrees": 1, "share": share, "share_low": 0.0, "share_high": 0.9}
+
+    points = [{"percent": percent, "n_pruned": i, **of(0.7 - i / 10)} for i, percent in enumerate((0, 50, 100))]
+    seeds = {"task": "cola", "models": ["a", "b"], "points": points, "area": of(0.6, None), "kept": tested("kol")}
+    records = [curve(each, "cola") for each in ([0.6, 0.5, 0.4], [0.8, 0.7, 0.6])]
+    shown = REPRODUCTIONS["figure6"].show({"curve": records, "seeds": [seeds]})
+    mean = rows_of(shown.table)[2]
+    assert (mean["model"], mean["whole"], mean["95% interval"]) == ("mean of 2 seeds", 0.7, pytest.approx((0.5, 0.9)))
+    assert (mean["shown up to, %"], mean["open up to, %"], mean["refuted from, %"]) == (0, 50, 100)
+    found = {row["of"]: row for row in rows_of(shown.below)}
+    assert list(found) == ["0% pruned", "50% pruned", "area"]
+    assert found["50% pruned"]["lowest to highest"] == pytest.approx((0.5, 0.7))
+    assert (found["0% pruned"]["seeds' share, %"], found["area"]["seeds' share, %"]) == (25, None)
+    (band,) = shown.figures[""].axes[0].collections
+    assert {round(y, 6) for _, y in band.get_paths()[0].vertices} == {0.3, 0.4, 0.5, 0.7, 0.8, 0.9}
+    assert shown.page.to_markdown().count("\n| --- ") == 2
 
 
 def test_precision_is_said_where_it_is_reduced():

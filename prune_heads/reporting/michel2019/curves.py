@@ -1,13 +1,13 @@
 """Figures 3 to 6: how far one can prune; table 4: how much faster a model is then; `estimators`, not in the paper."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 import numpy as np
 
 from prune_heads.paper import published, sheet
-from prune_heads.reporting.curves import Line, by_percent, lines
+from prune_heads.reporting.curves import Line, by_percent, lines, reached
 from prune_heads.reporting.figures import curves, heads
 from prune_heads.reporting.michel2019.shown import Records, Shown, drawn, ends, is_translation, table_of
 from prune_heads.reporting.words import ATTENTION, Record, Row, metric_name, share, subject_of
@@ -17,7 +17,7 @@ from prune_heads.tables import Table
 
 NOTICEABLE = 0.01  # a loss of this much of the metric; the paper does not say what it means by the word
 
-_UP_TO = "up to, %"
+_UP_TO, _PUBLISHED = "up to, %", "published up to, %"
 _REACHED = ("shown up to, %", "open up to, %", "refuted from, %")  # a loss below the margin, see `reached`
 _SHARES = (0, 20, 40, 60, 80)  # percent of the heads, for the table; the figure has all
 _NEAR_PERCENT = 1.5  # of a point of the replication (144 heads in steps of 5%) that stands for one of ours
@@ -37,7 +37,7 @@ def figure3(records: Records) -> Shown:
     percents = sorted({percent for same in of_each for line in same for percent in line.values})
     rows: list[Row] = [
         {"subject": f"{subject_of(line.record)}, {metric_name(line.record)}", "order": line.label}
-        | {**_reached(line), **_shares(line.values, percents)}
+        | {_PUBLISHED: None, **_reached(line), **_shares(line.values, percents)}
         for same in of_each
         for line in same
     ]
@@ -52,7 +52,8 @@ def figure3(records: Records) -> Shown:
                 subject = {"subject": f"replication: bert-base-uncased on {task}", "order": order}
                 rows.append(subject | _shares(near, near))
     forms = {**dict.fromkeys((_PUBLISHED, *_REACHED), ".0f"), **dict.fromkeys(_shares({}, percents), ".4f")}
-    table = table_of("figure3", every, rows, *_about_margins(same[0] for same in of_each), forms=forms)
+    also, words = _about_margins(line for same in of_each for line in same)
+    table = table_of("figure3", every, rows, also, forms, **words)
     figures = drawn(curves.criteria_figure, every)
     if len(every) == 1:
         return Shown(table, figures)
@@ -63,7 +64,12 @@ def figure3(records: Records) -> Shown:
         kept = {f"area, {order}": whole.get(order) for order in orders}
         kept |= {f"50% pruned, {order}": half.get(order) for order in orders}
         areas.append({"subject": subject_of(record), "metric": metric_name(record), **kept})
-    return Shown(table, figures, Table.of("", areas, dict.fromkeys(kept, ".4f")))
+        for row in record.get("sampled_areas", ()):
+            if row["second"] and row["split"] == same[0].split:
+                name = f"{row['first']} - {row['second']}"
+                areas[-1] |= {f"area, {name}": row["value"], "its 95% interval": ends(row)}
+    forms = {key: "+.4f to" if key == "its 95% interval" else ".4f" for row in areas for key in list(row)[2:]}
+    return Shown(table, figures, Table.of("", areas, forms))
 
 
 def figure4(records: Records) -> Shown:
@@ -105,27 +111,65 @@ def figure5(records: Records) -> Shown:
 
 
 def figure6(records: Records) -> Shown:
-    """In order of I_h, on several tasks; a row a model, and one of their mean where a task has several."""
+    """In order of I_h, on several tasks; a row a model, and one of their mean where a task has several.
+
+    Of fine-tunings by several seeds a second table says how far the mean is that of others.
+    """
     every, by_task, rows = records["curve"], dict[str, list[Line]](), []
     for record in every:
         by_task.setdefault(record["task"], []).append(_first(record)[0])
     theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
-    several = len(by_task) < len(every)
+    of_seeds, lone = {record["task"]: record for record in records.get("seeds", ())}, list[str]()
     for task, same in by_task.items():
-        models = [(line.record["model"]["name"], [line]) for line in same]
         first = same[0].record
-        for name, of_model in [*models, *([(f"mean of {len(same)}", same)] if len(same) > 1 else [])]:
-            wholes = [line.points[0]["value"] for line in of_model]
-            reached = [prunable_percent(line) for line in of_model]
-            row: Row = {"task": task, "model": name, "metric": metric_name(first), "whole": mean(wholes)}
-            ranges = [(min(values), max(values)) if len(of_model) > 1 else None for values in (wholes, reached)]
-            row |= {"its range": ranges[0]} if several else {}
-            row |= {"published up to, %": theirs.get("iwslt" if is_translation(first) else task), _UP_TO: mean(reached)}
-            rows.append(row | ({"its range, %": ranges[1]} if several else {}))
-    also = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, every)) else ""
-    return Shown(
-        table_of("figure6", every, rows, loss=100 * NOTICEABLE, also_of=also), {"": curves.subjects_figure(by_task)}
-    )
+        row: Row = {"task": task, "model": "", "metric": metric_name(first), "whole": None}
+        row |= {"95% interval": None} if of_seeds else {}
+        row[_PUBLISHED] = theirs.get("iwslt" if is_translation(first) else task)
+        for line in same:
+            rows.append({**row, "model": line.record["model"]["name"], **_whole(line.points[0], row), **_reached(line)})
+        if seeds := of_seeds.get(task):
+            percents = [point["percent"] for point in seeds["points"]]
+            up_to = dict(zip(_REACHED, reached(seeds["kept"], percents), strict=True))
+            name = f"mean of {len(seeds['models'])} seeds"
+            rows.append({**row, "model": name, **_whole(seeds["points"][0], row), **up_to})
+        elif len(same) > 1:
+            whole = mean(line.points[0]["value"] for line in same)
+            rows.append({**row, "model": f"mean of {len(same)}", "whole": whole, **dict.fromkeys(_REACHED)})
+            lone.append(task)
+    also, words = _about_margins(line for same in by_task.values() for line in same)
+    also |= {"seeds": bool(of_seeds), "lone": bool(lone)}
+    words["also_of"] = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, every)) else ""
+    table = table_of("figure6", every, rows, also, lone=", ".join(lone), **words)
+    below = Table.of("By seed", _by_seed(of_seeds.values()), sheet("figure6")["seeds_forms"]) if of_seeds else None
+    return Shown(table, {"": curves.subjects_figure(by_task, of_seeds)}, below=below)
+
+
+def _whole(point: Record, row: Row) -> Row:
+    """The metric of a model with all heads; with its interval where a row has a place for it."""
+    return {"whole": point["value"]} | ({"95% interval": ends(point)} if "95% interval" in row else {})
+
+
+def _by_seed(records: Iterable[Record]) -> Iterator[Row]:
+    """What fine-tunings by several seeds say together."""
+    for record in records:
+        parts = {f"{point['percent']:g}% pruned": point for point in record["points"] if point["percent"] in (0, 50)}
+        for name, found in [*parts.items(), ("area", record["area"])]:
+            row: Row = {"task": record["task"], "of": name, "seeds": len(found["values"]), "mean": found["value"]}
+            row |= {"95% interval": ends(found), "lowest to highest": (min(found["values"]), max(found["values"]))}
+            share = None if found["share"] is None else (100 * found["share_low"], 100 * found["share_high"])
+            yield row | {"seeds' share, %": None if share is None else 100 * found["share"], "its interval": share}
+
+
+def _reached(line: Line) -> Row:
+    return dict(zip(_REACHED, reached(line.kept, [point["percent"] for point in line.points]), strict=True))
+
+
+def _about_margins(every: Iterable[Line]) -> tuple[dict[str, bool], Row]:
+    """Which sentences are said of the margins of lines, and their words."""
+    found = list(every)
+    lacking = dict.fromkeys(subject_of(line.record) for line in found if line.kept is None)
+    margins = {100 * line.kept["margin"] for line in found if line.kept is not None} or {100 * NOTICEABLE}
+    return {"untested": bool(lacking)}, {"loss": _alternatives(margins), "lacking": ", ".join(lacking)}
 
 
 def prunable_percent(line: Line) -> float:
