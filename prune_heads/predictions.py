@@ -6,7 +6,7 @@ its weights are hashed anew for each, which takes a second for BERT-base; counte
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -28,6 +28,7 @@ from prune_heads.objectives.batches import Batches
 from prune_heads.objectives.responses import LIKELIHOOD
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.statistics import Metric, compare_paired, mean_of, metric_interval
+from prune_heads.statistics.differences import resampled_values
 from prune_heads.statistics.groups import numbered
 from prune_heads.statistics.margins import difference_interval, non_inferior
 from prune_heads.store import PredictionKey, PredictionStore
@@ -36,6 +37,7 @@ from prune_heads.tasks.task import Split
 
 _MEAN = mean_of("response", lambda responses, references: responses)
 """Of responses, `(n_examples,)`, in place of predictions."""
+N_DRAWS = 1_000  # resamples of the examples, for variances
 _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
 """Entries of a configuration that do not change what the model computes in a given precision."""
 
@@ -159,6 +161,17 @@ class Predictions:
         """That of the headline metric, of what is predicted."""
         return metric_interval(self.measure, answers, self.references, seed=seed, groups=self.groups)
 
+    @property
+    def n_units(self) -> int:
+        """What is resampled: groups, or examples."""
+        return len(self.references) if self.groups is None else int(self.groups.max()) + 1
+
+    def resampled(self, answers: Sequence[NDArray[Any]], seed: int) -> NDArray[np.float64]:
+        """`(len(answers), 1 + N_DRAWS)`: the headline metric of each, and after it on resamples, the same for all."""
+        how: dict[str, Any] = {"by_cells": False, "groups": self.groups}
+        whole = np.array([[self.measure(each, self.references)] for each in answers])
+        return np.hstack([whole, resampled_values(self.measure, answers, self.references, seed, N_DRAWS, **how)])
+
     def kept_within(self, margin: float, base: NDArray[Any], answers: NDArray[Any], seed: int) -> dict[str, Any]:
         """Whether the headline metric of what is predicted is less than the margin below that of the base.
 
@@ -194,7 +207,7 @@ class Predictions:
         if response is LIKELIHOOD or found is None:
             return {"likelihood": found}
         numbers = found if isinstance(found, dict) else {"value": found}
-        return {"likelihood": None, "response": {**response.words, **numbers}}
+        return {"likelihood": None, "response": {"name": response.name, "unit": response.unit, **numbers}}
 
     def response(self, kept: Kept, seed: int) -> dict[str, Any]:
         """The mean of the response over the examples with its 95% interval, as `told`; None where it is not defined."""

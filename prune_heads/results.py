@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.heads import NUMBERING, HeadScores
-from prune_heads.reporting.ablation import ablation_table, head_rows, in_points, subtitle
+from prune_heads.reporting.ablation import ablation_table, head_rows, in_points, response_of, subtitle
 from prune_heads.reporting.terminal import evaluation_table, score_table
-from prune_heads.reporting.words import Row, data_name, response_of
+from prune_heads.reporting.words import Row, data_name
 from prune_heads.tables import Table
 
 if TYPE_CHECKING:

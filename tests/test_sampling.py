@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny import WORDS
 
+from prune_heads import predictions
 from prune_heads.errors import UnfitError
 from prune_heads.heads import HeadMask
 from prune_heads.options import Curves, Scoring, Setup
@@ -85,7 +86,7 @@ def by_hand(setup, parts, seed):
 
 @pytest.mark.parametrize("is_disjoint", [True, False])
 def test_areas_by_hand(setup, monkeypatch, is_disjoint):
-    monkeypatch.setattr(sampling, "N_DRAWS", 100)
+    monkeypatch.setattr(predictions, "N_DRAWS", 100)
     lab = Lab(setup, Reporter())
     train = lab.predictions("train")
     monkeypatch.setattr(sampling, "USEFUL", 1 if is_disjoint else 10**6)

@@ -3,18 +3,9 @@
 A record holds differences of metrics; people read signed points, hundredths. Layers, by row, and heads count from 1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from prune_heads.reporting.words import (
-    Record,
-    Row,
-    heads_table,
-    interval,
-    layer_names,
-    metric_name,
-    response_of,
-    subject_of,
-)
+from prune_heads.reporting.words import Record, Row, heads_table, interval, layer_names, metric_name, subject_of
 from prune_heads.tables import MARK, Cell, Form, Page, Table
 from prune_heads.visible import csv_of
 
@@ -140,6 +131,13 @@ def ablation_table(table: Record, title: str, *, narrow: bool = False) -> Table:
         *_response(table),
     )
     return heads_table(title, table, rows, form, notes, absent=f"{ABSENT:>{width}}", gap=0 if narrow else 2)
+
+
+def response_of(found: Record) -> tuple[str, str, Record] | None:
+    """What records say of the response beside the metric: its name, its unit, and the numbers; None if nothing."""
+    if (of := found.get("likelihood")) is not None:
+        return "log-likelihood of the right answer", "nats", of if isinstance(of, Mapping) else {"value": of}
+    return (of["name"], of["unit"], of) if (of := found.get("response")) else None
 
 
 def _response(table: Record) -> Iterator[str]:

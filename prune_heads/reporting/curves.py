@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, response_of, subject_of
+from prune_heads.reporting.ablation import response_of
+from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, subject_of
 from prune_heads.statistics.margins import kept_up_to
 from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
@@ -99,16 +100,14 @@ def lines(record: Record) -> dict[str, list[Line]]:
     return {split: [Line(record, line, split) for line in found] for split in splits}
 
 
-def reached(kept: Record | None, percents: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+def reached(kept: Record, percents: Sequence[float]) -> tuple[float | None, float | None, float | None]:
     """Percent of the heads: shown to be spared for a loss below the margin, up to where that is open, refuted from.
 
-    None for not even the first point, for nothing that is open, and for nowhere; all three where nothing was asked.
+    None for not even the first point, for nothing that is open, and for nowhere.
     """
-    if kept is None:
-        return None, None, None
     n, lost = kept_up_to([point["verdict"] for point in kept["points"]])
-    shown, is_open = percents[n - 1] if n else None, lost > n
-    return shown, percents[lost - 1] if is_open else None, percents[lost] if lost < len(percents) else None
+    shown, still = (percents[end - 1] if end else None for end in (n, lost if lost > n else 0))
+    return shown, still, percents[lost] if lost < len(percents) else None
 
 
 def pruned(record: Record) -> str:
@@ -167,20 +166,15 @@ def _sampled(record: Record) -> Iterator[Table]:
         yield Table.of(f"{split}: areas", rows, {"value": "+.4f", "95% interval": "+.4f to"}, (note,))
 
 
-def _response(named: Mapping[str, Line]) -> list[Table]:
+def _response(named: Mapping[str, Line]) -> Iterator[Table]:
     """The mean of the response beside the metric, of lines on one split; none of older records."""
-    points = {name: [(point, response_of(point)) for point in line.points] for name, line in named.items()}
-    said = [of for every in points.values() for _, of in every]
-    if not said or None in said:
-        return []
-    found = {
-        name: replace(line, about={**line.about, "points": [{**p, **of[2]} for p, of in points[name] if of]})
-        for name, line in named.items()
-    }
-    rows = ({"pruned": f"{percent:g}%", **row} for percent, row in by_percent(found).items())
-    name, unit, _ = said[0] or ("", "", {})
-    title = f"{next(iter(named.values())).split}: {name}, mean ({unit})"
-    return [Table.of(title, rows, dict.fromkeys(named, ".4f"))]
+    if not (of := response_of(next(iter(named.values())).points[0])):
+        return
+    for line in named.values():
+        points = [{**p, **(found[2] if (found := response_of(p)) else {})} for p in line.points]
+        named = {**named, line.label: replace(line, about={**line.about, "points": points})}
+    rows = ({"pruned": f"{percent:g}%", **row} for percent, row in by_percent(named).items())
+    yield Table.of(f"{line.split}: {of[0]}, mean ({of[1]})", rows, dict.fromkeys(named, ".4f"))
 
 
 def _kept(record: Record) -> list[Table]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from prune_heads.descriptors import Head, HeadCounts
 from prune_heads.heads import HeadMask
+from prune_heads.reporting.ablation import response_of
 from prune_heads.reporting.curves import curve_table
 from prune_heads.reporting.words import (
     Record,
     data_name,
     heads_table,
     metric_name,
-    response_of,
     scale_of,
     scores_of,
     share,

@@ -31,13 +31,6 @@ def metric_title(metric: str) -> str:
     return _METRICS.get(metric, metric.replace("_", " "))
 
 
-def response_of(found: Record) -> tuple[str, str, Record] | None:
-    """What records say of the response beside the metric: its name, its unit, and the numbers; None if nothing."""
-    if (of := found.get("likelihood")) is not None:
-        return "log-likelihood of the right answer", "nats", of if isinstance(of, Mapping) else {"value": of}
-    return (of["name"], of["unit"], of) if (of := found.get("response")) else None
-
-
 def metric_name(record: Record) -> str:
     """That of the headline metric."""
     return metric_title(str(record["headline"]))

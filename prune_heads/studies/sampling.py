@@ -13,13 +13,11 @@ from prune_heads.errors import UnfitError
 from prune_heads.heads import HeadMask
 from prune_heads.predictions import Predictions
 from prune_heads.statistics import area_under_curve
-from prune_heads.statistics.differences import resampled_values
 from prune_heads.statistics.seeds import crossed
 from prune_heads.studies.measuring import Measured
 from prune_heads.studies.scoring import Lab
 
 USEFUL = 100  # examples of a scoring sample; fewer give orders that say little of that of the whole
-N_DRAWS = 1_000  # resamples of the examples that are measured on, for variances
 
 Masks = Sequence[HeadMask]  # of an order, one a point
 
@@ -35,22 +33,21 @@ def samples_of(
     Raises:
         UnfitError: If there are fewer than two examples or groups to draw.
     """
-    found, groups = dict[str, list[Predictions]](), dict[str, NDArray[Any]]()
-    for name, whole in examples.items():
-        groups[name] = np.arange(len(whole.split)) if whole.groups is None else whole.groups
+    every = {name: (whole, whole.groups) for name, whole in examples.items()}
+    groups = {name: np.arange(len(each.split)) if of is None else of for name, (each, of) in every.items()}
+    for name, (whole, _) in every.items():
         if groups[name].max() < 1:
             must = f"scoring samples need two examples or groups of examples at least; {whole.split.name} has one"
             raise UnfitError(f"{must}. Leave --score-samples out")
     is_disjoint = all(len(of) >= n * USEFUL and of.max() >= n for of in groups.values())
-    for name, whole in examples.items():
-        rng, n_groups = np.random.default_rng(seed), int(groups[name].max()) + 1
-        drawn = rng.permutation(n_groups) if is_disjoint else rng.integers(0, n_groups, n * n_groups)
-        order = np.argsort(groups[name], kind="stable")
-        rows = np.split(order, np.cumsum(np.bincount(groups[name]))[:-1])  # of each group
-        found[name] = [
-            lab.of(whole.split.at([int(i) for group in part for i in rows[group]])) for part in np.array_split(drawn, n)
-        ]
-    return is_disjoint, found
+
+    def drawn(whole: Predictions, of: NDArray[Any]) -> list[Predictions]:
+        rng, n_groups = np.random.default_rng(seed), int(of.max()) + 1
+        places = rng.permutation(n_groups) if is_disjoint else rng.integers(0, n_groups, n * n_groups)
+        counts = (np.bincount(part, minlength=n_groups)[of] for part in np.array_split(places, n))
+        return [lab.of(whole.split.at(np.repeat(np.arange(len(of)), each).tolist())) for each in counts]
+
+    return is_disjoint, {name: drawn(whole, groups[name]) for name, whole in examples.items()}
 
 
 def areas_sampled(
@@ -70,7 +67,7 @@ def areas_sampled(
 
     Args:
         orders: Criterion -> masks of its curve, of each draw.
-        samples: Criterion -> masks of the order by each sample; those that look at data.
+        samples: Criterion that looks at data -> masks of the order by each sample.
         measured: What is answered under all masks.
         n: Samples.
         seed: Of the resamples of examples.
@@ -80,31 +77,26 @@ def areas_sampled(
         Rows `{"split", "first", "second", "values", "value", "low", "high", ...}`, see `Crossed`; `second` is None for
         the area of `first` itself, else it is first less second.
     """
-    predictions, metric = measured.predictions, measured.predictions.measure
-    references, groups = predictions.references, predictions.groups
-    n_units = len(references) if groups is None else int(groups.max()) + 1
+    predictions = measured.predictions
 
     @cache
     def area(masks: tuple[HeadMask, ...]) -> NDArray[np.float64]:
-        """The area, and after it those on resampled examples, which are the same for all."""
-        counts, answers = [len(mask) for mask in masks], [measured.answers(mask) for mask in masks]
-        how: dict[str, Any] = {"by_cells": False, "groups": groups}
-        drawn = resampled_values(metric, answers, references, seed, N_DRAWS, **how)
-        whole = [metric(each, references) for each in answers]
-        return np.array([area_under_curve(counts, each) for each in (whole, *drawn.T)])
-
-    def mean_area(draws: Sequence[Masks]) -> NDArray[np.float64]:
-        return np.mean([area(tuple(masks)) for masks in draws], axis=0)
+        """The area, and after it those on resampled examples."""
+        drawn = predictions.resampled([measured.answers(mask) for mask in masks], seed)
+        return np.array([area_under_curve([len(mask) for mask in masks], each) for each in drawn.T])
 
     own, of = {}, {}
     for name, draws in orders.items():
-        dealt = [draws[i::n] or draws for i in range(n)] if is_disjoint else [draws] * n
-        own[name] = mean_area(draws)[0]
-        of[name] = np.stack([mean_area(each) for each in ([[s] for s in samples[name]] if name in samples else dealt)])
+        found = np.array([area(tuple(masks)) for masks in draws])
+        dealt = [found[i::n] if is_disjoint and i < len(found) else found for i in range(n)]
+        by_sample = [np.array([area(tuple(masks))]) for masks in samples.get(name, ())]
+        own[name] = float(found[:, 0].mean())
+        of[name] = np.stack([each.mean(axis=0) for each in by_sample or dealt])
 
     def row(first: str, second: str | None, found: NDArray[np.float64], value: float) -> dict[str, Any]:
         about = {"split": predictions.split.name, "first": first, "second": second, "values": found[:, 0].tolist()}
-        return {**about, **asdict(crossed(found[:, 0], found[:, 1:], n_units, value=None if is_disjoint else value))}
+        of_one = None if is_disjoint else value
+        return {**about, **asdict(crossed(found[:, 0], found[:, 1:], predictions.n_units, value=of_one))}
 
     rows = [row(name, None, of[name], own[name]) for name in orders]
     return rows + [row(a, b, of[a] - of[b], own[a] - own[b]) for a, b in combinations(orders, 2)]

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from prune_heads.paper import published
-from prune_heads.reporting.curves import Line
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.michel2019.curves import prunable_percent
 from prune_heads.tables import Cell
 
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "michel2019" / "records"
@@ -250,14 +248,6 @@ def test_the_second_subject_of_a_kind_has_a_figure_of_its_own():
     assert reached["m on wmt14-en-fr, BLEU"] is None
 
 
-@pytest.mark.parametrize(
-    ("values", "percent"), [([0.8, 0.795, 0.79, 0.8], 10), ([0.8, 0.7], 0), ([0.8, 0.9, 0.8], 20), ([0.5], 0)]
-)
-def test_how_far_one_can_prune(values, percent):
-    record = curve(values)
-    assert prunable_percent(Line(record, record["lines"][0], "validation")) == percent
-
-
 def test_the_replication_stands_beside_the_nearest_share():
     table = REPRODUCTIONS["figure3"].show({"orders": [curve([0.8] * 11)]}).table
     names = table.heading
@@ -299,7 +289,7 @@ def test_figure_6_sums_up_the_models_of_a_task():
     assert {(0, 0.6), (0, 0.8), (50, 0.5), (50, 0.8), (100, 0.4), (100, 0.7)} == corners
 
 
-def tested(verdicts):
+def kept_as(verdicts):
     """What records hold of a margin, by the letters of verdicts."""
     words = {"k": "kept", "o": "open", "l": "lost"}
     points = [{"low": 0, "high": 0, "verdict": words[letter]} for letter in verdicts]
@@ -318,7 +308,7 @@ def tested(verdicts):
 )
 def test_how_far_a_loss_is_shown_open_and_refuted(verdicts, expected):
     record = curve([0.8, 0.8, 0.7], "sst2")
-    record["lines"][0]["kept"] = [tested(verdicts)]
+    record["lines"][0]["kept"] = [kept_as(verdicts)]
     for figure, study in (("figure3", "orders"), ("figure6", "curve")):
         table = REPRODUCTIONS[figure].show({study: [record]}).table
         row = rows_of(table)[0]
@@ -337,7 +327,7 @@ def test_figure_6_has_the_mean_of_seeds_with_its_interval_and_their_share():
         return {**about, "degrees": 1, "share": share, "share_low": 0.0, "share_high": 0.9}
 
     points = [{"percent": percent, "n_pruned": i, **of(0.7 - i / 10)} for i, percent in enumerate((0, 50, 100))]
-    seeds = {"task": "cola", "models": ["a", "b"], "points": points, "area": of(0.6, None), "kept": tested("kol")}
+    seeds = {"task": "cola", "models": ["a", "b"], "points": points, "area": of(0.6, None), "kept": kept_as("kol")}
     records = [curve(each, "cola") for each in ([0.6, 0.5, 0.4], [0.8, 0.7, 0.6])]
     shown = REPRODUCTIONS["figure6"].show({"curve": records, "seeds": [seeds]})
     mean = rows_of(shown.table)[2]
@@ -404,7 +394,7 @@ def test_every_committed_curve_says_its_number_of_examples_and_has_intervals_whe
 def test_figure_5_is_epoch_by_epoch_and_says_nothing_of_a_model_that_has_learned_nothing():
     def epoch(n, values, scores, model="a"):
         record = curve(values, task="cola") | {"model": {"name": f"{model}/epoch-{n}"}}
-        record["lines"][0]["scores"] = scores
+        record["lines"][0] |= {"scores": scores, "kept": [kept_as("kkkoolkkkkk")]}
         return record
 
     steps = [0.9, 0.895, 0.9, 0.85, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.1]
@@ -412,12 +402,12 @@ def test_figure_5_is_epoch_by_epoch_and_says_nothing_of_a_model_that_has_learned
     records = [epoch(1, [0.0] * 11, other), epoch(2, steps, other), epoch(10, steps, order)]
     shown = REPRODUCTIONS["figure5"].show({"curve": [*records, epoch(1, steps, order, model="b")]})
     assert [row[:2] for row in shown.table.rows] == [("a", 1), ("a", 2), ("a", 10), ("b", 1)]
-    assert [row[2:8] for row in shown.table.rows[:2]] == [
-        (0.0, 0.0, 0.0, 0.0, 0.0, None),
-        (0.9, 0.9, 0.9, 0.7, 0.5, 20),
+    assert [row[2:10] for row in shown.table.rows[:2]] == [
+        (0.0, 0.0, 0.0, 0.0, 0.0, None, None, None),
+        (0.9, 0.9, 0.9, 0.7, 0.5, 20, 40, 50),
     ]
-    assert [row[8] for row in shown.table.rows] == [pytest.approx(r) for r in (33 / 35, 33 / 35, 1, 1)]
-    assert [row[9] is None for row in shown.table.rows] == [False, False, True, True]
+    assert [row[10] for row in shown.table.rows] == [pytest.approx(r) for r in (33 / 35, 33 / 35, 1, 1)]
+    assert [row[11] is None for row in shown.table.rows] == [False, False, True, True]
 
 
 def test_a_summary_has_a_row_a_subject_where_there_are_several():

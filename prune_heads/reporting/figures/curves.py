@@ -81,19 +81,16 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str
     shown = []
     for task, same in by_task.items():
         panel = _panel(_titled(same[0]), {same[0].label: same[0]})
-        seeds, kept, percents = of_seeds.get(task), same[0].kept, same[0].shares
+        seeds, kept = of_seeds.get(task), same[0].kept
         if len(same) > 1:
             kept = seeds and seeds["kept"]
-            title = f"{len(same)} models on {task_title(task)}\n{_measured_on(same[0])}"
+            title = f"{len(seeds['models'] if seeds else same)} models on {task_title(task)}\n{_measured_on(same[0])}"
             panel = panel._replace(title=title, curves=[_mean_of(same, panel.curves[0].look, seeds)])
-        at, _, refuted = reached(kept, percents)
+        at, _, refuted = reached(kept, same[0].shares) if kept else (None, None, None)
         shown.append(panel._replace(marks={"-": at, "--": refuted}))
-    bands = {
-        "95% interval of the mean of seeds" if task in of_seeds else "the lowest to the highest of several models"
-        for task, same in by_task.items()
-        if len(same) > 1
-    }
-    foot = f"{_BARS}; band: {', '.join(sorted(bands))}" if bands else _BARS
+    several = {task in of_seeds for task, same in by_task.items() if len(same) > 1}
+    foot = _BARS + ("; band: the lowest to the highest of several models" if False in several else "")
+    foot += "; band: 95% interval of the mean over seeds" if True in several else ""
     if any(at is not None for panel in shown for at in panel.marks.values()):
         foot += "\na loss below the margin is shown up to the solid line, refuted from the dashed one"
     return _drawn(shown, title=f"pruned by {same[0].label}", foot=foot)

@@ -15,9 +15,7 @@ from prune_heads.statistics import correlate
 from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
 from prune_heads.tables import Table
 
-NOTICEABLE = 0.01  # a loss of this much of the metric; the paper does not say what it means by the word
-
-_UP_TO, _PUBLISHED = "up to, %", "published up to, %"
+_PUBLISHED = "published up to, %"
 _REACHED = ("shown up to, %", "open up to, %", "refuted from, %")  # a loss below the margin, see `reached`
 _SHARES = (0, 20, 40, 60, 80)  # percent of the heads, for the table; the figure has all
 _NEAR_PERCENT = 1.5  # of a point of the replication (144 heads in steps of 5%) that stands for one of ours
@@ -37,7 +35,7 @@ def figure3(records: Records) -> Shown:
     percents = sorted({percent for same in of_each for line in same for percent in line.values})
     rows: list[Row] = [
         {"subject": f"{subject_of(line.record)}, {metric_name(line.record)}", "order": line.label}
-        | {_PUBLISHED: None, **_reached(line), **_shares(line.values, percents)}
+        | {_PUBLISHED: None, **_reached(line.points, line.kept), **_shares(line.values, percents)}
         for same in of_each
         for line in same
     ]
@@ -52,7 +50,7 @@ def figure3(records: Records) -> Shown:
                 subject = {"subject": f"replication: bert-base-uncased on {task}", "order": order}
                 rows.append(subject | _shares(near, near))
     forms = {**dict.fromkeys((_PUBLISHED, *_REACHED), ".0f"), **dict.fromkeys(_shares({}, percents), ".4f")}
-    also, words = _about_margins(line for same in of_each for line in same)
+    also, words = _about_margins(of_each)
     table = table_of("figure3", every, rows, also, forms, **words)
     figures = drawn(curves.criteria_figure, every)
     if len(every) == 1:
@@ -99,14 +97,15 @@ def figure5(records: Records) -> Shown:
             rank, values = correlate(_scores(line), _scores(last))["spearman"], line.values
             rows.append(
                 {"model": name, "epoch": epoch, **_shares(values, _SHARES)}
-                | {_UP_TO: prunable_percent(line) if values[0] > values[100] else None}
+                | (_reached(line.points, line.kept) if values[0] > values[100] else dict.fromkeys(_REACHED))
                 | {"rank r with last": rank["value"], "95% interval": None if line is last else ends(rank)}
             )
     theirs = published()["figure5"]
     bleu = ", ".join(f"{value} after {epoch}" for epoch, value in zip(theirs["epoch"], theirs["bleu"], strict=True))
     tasks = " and ".join(dict.fromkeys(record["task"] for record in every))
-    words: Row = {"metric": metric_name(every[0]), "loss": 100 * NOTICEABLE, "published": bleu, "tasks": tasks}
-    table = table_of("figure5", every[:1], rows, forms=dict.fromkeys(_shares({}, _SHARES), ".4f"), **words)
+    also, words = _about_margins(map(_first, every))
+    words |= {"metric": metric_name(every[0]), "published": bleu, "tasks": tasks}
+    table = table_of("figure5", every[:1], rows, also, dict.fromkeys(_shares({}, _SHARES), ".4f"), **words)
     return Shown(table, {"": curves.epochs_figure(trainings)})
 
 
@@ -121,32 +120,25 @@ def figure6(records: Records) -> Shown:
     theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
     of_seeds, lone = {record["task"]: record for record in records.get("seeds", ())}, list[str]()
     for task, same in by_task.items():
-        first = same[0].record
-        row: Row = {"task": task, "model": "", "metric": metric_name(first), "whole": None}
-        row |= {"95% interval": None} if of_seeds else {}
-        row[_PUBLISHED] = theirs.get("iwslt" if is_translation(first) else task)
-        for line in same:
-            rows.append({**row, "model": line.record["model"]["name"], **_whole(line.points[0], row), **_reached(line)})
-        if seeds := of_seeds.get(task):
-            percents = [point["percent"] for point in seeds["points"]]
-            up_to = dict(zip(_REACHED, reached(seeds["kept"], percents), strict=True))
-            name = f"mean of {len(seeds['models'])} seeds"
-            rows.append({**row, "model": name, **_whole(seeds["points"][0], row), **up_to})
+        first, seeds = same[0].record, of_seeds.get(task)
+        shown = [(line.record["model"]["name"], line.points, line.kept) for line in same]
+        if seeds is not None:
+            shown.append((f"mean of {len(seeds['models'])} seeds", seeds["points"], seeds["kept"]))
         elif len(same) > 1:
-            whole = mean(line.points[0]["value"] for line in same)
-            rows.append({**row, "model": f"mean of {len(same)}", "whole": whole, **dict.fromkeys(_REACHED)})
+            whole = {"value": mean(line.points[0]["value"] for line in same), "low": None}
+            shown.append((f"mean of {len(same)}", [whole], None))
             lone.append(task)
-    also, words = _about_margins(line for same in by_task.values() for line in same)
+        up_to = theirs.get("iwslt" if is_translation(first) else task)
+        for name, points, kept in shown:
+            row: Row = {"task": task, "model": name, "metric": metric_name(first), "whole": points[0]["value"]}
+            row |= {"95% interval": ends(points[0])} if of_seeds else {}
+            rows.append({**row, _PUBLISHED: up_to, **_reached(points, kept)})
+    also, words = _about_margins(by_task.values())
     also |= {"seeds": bool(of_seeds), "lone": bool(lone)}
     words["also_of"] = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, every)) else ""
     table = table_of("figure6", every, rows, also, lone=", ".join(lone), **words)
     below = Table.of("By seed", _by_seed(of_seeds.values()), sheet("figure6")["seeds_forms"]) if of_seeds else None
     return Shown(table, {"": curves.subjects_figure(by_task, of_seeds)}, below=below)
-
-
-def _whole(point: Record, row: Row) -> Row:
-    """The metric of a model with all heads; with its interval where a row has a place for it."""
-    return {"whole": point["value"]} | ({"95% interval": ends(point)} if "95% interval" in row else {})
 
 
 def _by_seed(records: Iterable[Record]) -> Iterator[Row]:
@@ -160,26 +152,17 @@ def _by_seed(records: Iterable[Record]) -> Iterator[Row]:
             yield row | {"seeds' share, %": None if share is None else 100 * found["share"], "its interval": share}
 
 
-def _reached(line: Line) -> Row:
-    return dict(zip(_REACHED, reached(line.kept, [point["percent"] for point in line.points]), strict=True))
+def _reached(points: Sequence[Record], kept: Record | None) -> Row:
+    found = (None,) * 3 if kept is None else reached(kept, [point["percent"] for point in points])
+    return dict(zip(_REACHED, found, strict=True))
 
 
-def _about_margins(every: Iterable[Line]) -> tuple[dict[str, bool], Row]:
-    """Which sentences are said of the margins of lines, and their words."""
-    found = list(every)
+def _about_margins(every: Iterable[Sequence[Line]]) -> tuple[dict[str, bool], Row]:
+    """Which sentences are said of the margins of the lines of each subject, and their words."""
+    found = [line for same in every for line in same]
     lacking = dict.fromkeys(subject_of(line.record) for line in found if line.kept is None)
-    margins = {100 * line.kept["margin"] for line in found if line.kept is not None} or {100 * NOTICEABLE}
+    margins = {100 * line.kept["margin"] for line in found if line.kept is not None} or {1}
     return {"untested": bool(lacking)}, {"loss": _alternatives(margins), "lacking": ", ".join(lacking)}
-
-
-def prunable_percent(line: Line) -> float:
-    """The largest share up to which no point of a line loses noticeably, in percent."""
-    reached = 0.0
-    for point in line.points:
-        if line.points[0]["value"] - point["value"] >= NOTICEABLE:
-            break
-        reached = point["percent"]
-    return reached
 
 
 def _shares(values: Mapping[float, Any], percents: Iterable[float]) -> Row:

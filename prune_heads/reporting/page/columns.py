@@ -13,10 +13,10 @@ from math import isclose
 from typing import Any
 
 from prune_heads.descriptors import HeadCounts
-from prune_heads.reporting.ablation import KINDS, in_points
+from prune_heads.reporting.ablation import KINDS, in_points, response_of
 from prune_heads.reporting.curves import lines
 from prune_heads.reporting.page.runs import Run
-from prune_heads.reporting.words import Record, metric_title, response_of, scores_of, split_title
+from prune_heads.reporting.words import Record, metric_title, scores_of, split_title
 
 Column = dict[str, Any]
 

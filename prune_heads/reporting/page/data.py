@@ -6,10 +6,11 @@ from typing import Any
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import RunError
+from prune_heads.reporting.ablation import response_of
 from prune_heads.reporting.curves import lines
 from prune_heads.reporting.page.columns import columns
 from prune_heads.reporting.page.runs import Run
-from prune_heads.reporting.words import Record, metric_title, number_of, response_of, split_title, task_title
+from prune_heads.reporting.words import Record, metric_title, number_of, split_title, task_title
 
 Places = Mapping[str, int]  # name of a head, `3:1` -> its place in the model, from 0
 Row = dict[str, Any]
