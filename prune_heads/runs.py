@@ -1,6 +1,5 @@
 """Run folders: what was asked, under which conditions, and what came out."""
 
-import json
 import platform
 import re
 import subprocess
@@ -9,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,8 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 def is_of(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
     """Whether a record is of the run of this identity; older ones do not count the examples that were cut."""
-    uncounted = json.loads(re.sub(r'"n_cut": ?\d+, ?', "", canonical(identity)))
-    return record.get("identity_hash") in (digest(identity), digest(uncounted))
+    uncounted = re.sub(r'"n_cut":\d+,', "", canonical(identity))
+    return record.get("identity_hash") in (digest(identity), sha256(uncounted.encode()).hexdigest())
 
 
 def write_files(folder: Path, files: Files) -> None:
