@@ -102,9 +102,8 @@ def reproduce_job(
     A record that is there, of the same model, data and settings, is not computed again; a study that was killed goes on
     by the store. With `from_records` nothing is computed and no model is loaded. Each study has a reporter of its own,
     as records keep their own notes. `seeds` are subjects that are fine-tunings of one checkpoint: what can be said of
-    them together is one more record, where the figure shows it, and is left out where that is not there and nothing is
-    computed. Tables that a README.md in `output` or beside it names between markers are written
-    anew (`fill`).
+    them together is one more record. Where that is not there, or one of them, and nothing is computed, it is left out.
+    Tables that a README.md in `output` or beside it names between markers are written anew (`fill`).
 
     Raises:
         UnfitError: If a model or a task is not one that it can be of, before anything is computed, or there is no
@@ -120,11 +119,19 @@ def reproduce_job(
     for setup, _ in subjects if not from_records else ():
         _check_task(name, setup)
     for setup, asked in subjects:
-        for study, record in _records(name, setup, asked, output / "records", None if from_records else new_reporter):
+        try:
+            found = list(_records(name, setup, asked, output / "records", None if from_records else new_reporter))
+        except UnfitError as error:
+            is_last = setup == subjects[-1][0] and not of_setup
+            if is_last or not from_records or not any(setup in same for same in seeds):
+                raise
+            new_reporter().note(f"{name} is of fewer seeds: {error}")
+            continue
+        for study, record in found:
             _check_fit(name, record["task"], is_translation(record), len(record.get("tables", [None])))
             records[study].append(record)
             of_setup[setup] = record
-    for same in seeds if what.of_seeds else ():
+    for same in (same for same in seeds if what.of_seeds and of_setup.keys() >= {*same}):
         run = partial(curves_of_seeds, same, [of_setup[each] for each in same], subjects[0][1])
         file = output / "records" / record_name(same[0], "seeds")
         with suppress(*([UnfitError] if from_records else [])):

@@ -214,5 +214,5 @@ def test_responses_of_two_kinds_are_refused_and_pairs_differ_in_one_thing(ablati
     assert pairs[found.index("bB")]["pearson"]["value"] == pytest.approx(-1)
     record["tables"][1] |= {"likelihood": None, "response": {"name": "mine", "unit": "points", "delta": DELTAS}}
     file.write_text(json.dumps(record))
-    with pytest.raises(RunError, match="same metric .* has log-likelihood of the right answer, .* has mine"):
+    with pytest.raises(RunError, match=r"same metric .* has log-likelihood of the right answer, .* has mine"):
         paired(folder)

@@ -134,8 +134,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
 
     All heads are on the same resamples, of groups of examples where the split has some; they are enough for the
     smallest p to survive a correction over all heads. `likelihood` says the same of the mean log-likelihood of the
-    right answer (nats an example), `response` of another response of the objective; None where there is none.
-    `changed` counts the answers that become right and wrong.
+    right answer (nats an example), `response` of another one. `changed` counts answers that become right and wrong.
 
     Args:
         options: Which ablations.

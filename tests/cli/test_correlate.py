@@ -113,6 +113,7 @@ def test_what_is_undefined_is_said_in_words_and_drawn(n, invoke, ablated, out, t
     def change(record):
         for table in record["tables"]:
             table["delta"][:2] = [[0.0] * n + [None] * (4 - n), [None] * 4]
+            table["likelihood"] = None
 
     folder = spoil(ablated, tmp_path / "spoilt", change)
     report = json_of(invoke("correlate", folder, folder, *out, "--json"))
