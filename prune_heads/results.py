@@ -21,7 +21,8 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """As the command of the same name prints it with --json."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        found = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in found.items() if name != "response" or value is not None}
 
     def to_pandas(self) -> "pd.DataFrame":
         """A row a metric, a head or a point, numbers in full; layers and heads are counted from 1."""

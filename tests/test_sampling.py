@@ -1,5 +1,7 @@
 """Areas for other scoring samples: which examples are drawn, and the numbers by an independent computation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny import WORDS
@@ -63,9 +65,12 @@ def test_examples_that_belong_together_are_in_one_part(setup, monkeypatch):
     parts = samples_of({"gradient": whole}, lab, 5, 0)[1]["gradient"]
     found = [{int(whole.groups[i]) for i in indices(lab, part)} for part in parts]
     assert sum(map(len, found)) == 12
-    whole.__dict__["groups"] = np.zeros(len(whole.split), dtype=int)
-    with pytest.raises(UnfitError, match="two examples or groups of examples at least; train has one"):
-        samples_of({"gradient": whole}, lab, 5, 0)
+
+
+def test_one_example_is_refused(setup):
+    for criterion in ("gradient", "magnitude"):
+        with pytest.raises(UnfitError, match="two examples or groups of examples at least.*has one. Leave"):
+            curves(replace(setup, max_examples=1), Curves((criterion,), score_samples=5), Reporter())
 
 
 def by_hand(setup, parts, seed):
@@ -117,7 +122,7 @@ def test_areas_by_hand(setup, monkeypatch, is_disjoint):
     assert rows["gradient", "magnitude"]["value"] == pytest.approx(apart)
     said = str(curve_page(record).to_markdown())
     assert "gradient - magnitude" in said
-    assert ("Mean of the areas by disjoint samples" in said) is is_disjoint
+    assert ("5 disjoint samples, their mean; examples of each: gradient 8" in said) is is_disjoint
 
 
 def test_without_the_option_nothing_is_drawn(setup):

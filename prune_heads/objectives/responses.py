@@ -7,11 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from prune_heads.statistics.metrics import sentence_bleu
-
-Array = NDArray[Any]
+from prune_heads.statistics.metrics import Array, sentence_bleu
 
 
 class Response(NamedTuple):
@@ -23,14 +20,13 @@ class Response(NamedTuple):
     """(objective, what is kept, references) -> `(n_examples,)`; None where it is not defined."""
 
 
-def _squared(objective: Any, kept: Array, scores: Array) -> Array:
-    return -np.square(objective.predictions(kept) - scores.astype(np.float64))
-
-
 LIKELIHOOD = Response("log-likelihood of the right answer", "nats", lambda of, *about: of.log_likelihood(*about))
 RESPONSES = {
     "likelihood": LIKELIHOOD,
-    "squared-error": Response("minus the squared error", "squared points of the score", _squared),
+    "squared-error": Response(
+        *("minus the squared error", "squared points of the score"),
+        lambda of, kept, scores: -np.square(of.predictions(kept) - scores.astype(np.float64)),
+    ),
     "sentence-bleu": Response("sentence BLEU", "of 1", lambda of, kept, _: sentence_bleu(of.predictions(kept))),
 }
 """`response` of a row of `OBJECTIVES` -> what it is."""

@@ -1,8 +1,9 @@
 """Curves of several criteria, what a record holds of them, and their page; the page of `prune-heads correlate`."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from prune_heads.reporting.ablation import response_of
@@ -119,10 +120,16 @@ def pruned(record: Record) -> str:
     return f"heads of {noun} {', '.join(blocks)} pruned"
 
 
-def by_percent(named: Mapping[str, Line]) -> dict[float, Row]:
-    """Share pruned, in percent -> `heads`, how many these are, and the metric of each line, None where it has none."""
+def by_percent(
+    named: Mapping[str, Line], of: Callable[[Record], float | None] = itemgetter("value")
+) -> dict[float, Row]:
+    """Share pruned, in percent -> `heads`, how many these are, and the metric of each line, None where it has none.
+
+    Or what else `of` takes of a point.
+    """
+    found = {name: {point["percent"]: of(point) for point in line.points} for name, line in named.items()}
     counts = {point["percent"]: point["n_pruned"] for line in reversed(list(named.values())) for point in line.points}
-    values = {percent: {name: line.values.get(percent) for name, line in named.items()} for percent in sorted(counts)}
+    values = {percent: {name: values.get(percent) for name, values in found.items()} for percent in sorted(counts)}
     return {percent: {"heads": counts[percent], **row} for percent, row in values.items()}
 
 
@@ -138,7 +145,9 @@ def curve_page(record: Record) -> Page:
         rows: list[Row] = [{"pruned": f"{percent:g}%", **row} for percent, row in by_percent(named).items()]
         rows.append({"pruned": "area", **areas})
         tables.append(Table.of(split, rows, dict.fromkeys(named, ".4f"), n_foot=1))
-        tables += _response(named)
+        if of := response_of(of_split[0].points[0]):
+            rows = [{"pruned": f"{x:g}%", **row} for x, row in by_percent(named, _mean).items()]
+            tables.append(Table.of(f"{split}: {of[0]}, mean ({of[1]})", rows, dict.fromkeys(named, ".4f")))
     pairs = record["correlations"]
     agreement = [{"scores": f"{pair['first']} and {pair['second']}"} | _agreement(pair) for pair in pairs]
     below = [Table.of("Correlation of the scores before any head goes", agreement, _AGREEMENT)] if agreement else []
@@ -148,33 +157,24 @@ def curve_page(record: Record) -> Page:
     return Page(f"{title}, lowest score first", (*tables, note, *_sampled(record), *_kept(record), *below))
 
 
-def _sampled(record: Record) -> Iterator[Table]:
+def _mean(point: Record) -> float | None:
+    return of[2]["value"] if (of := response_of(point)) else None
+
+
+def _sampled(record: Record) -> list[Table]:
     """Areas and their differences for other scoring samples, where some were drawn."""
     if not (about := record.get("score_samples")):
-        return
+        return []
+    rows = (
+        {"split": row["split"], "area": row["first"] + (f" - {row['second']}" if row["second"] else "")}
+        | {"value": row["value"], "95% interval": (row["low"], row["high"])}
+        for row in record["sampled_areas"]
+    )
     sizes = ", ".join(f"{name} {max(each):,}" for name, each in about["n_examples"].items())
-    what = "Mean of the areas by disjoint samples" if about["disjoint"] else "Area of the curve; resamples"
-    n = record["configuration"]["score_samples"]
-    note = f"{what} of the scoring examples ({n} of {sizes}). Intervals are for other such samples and other examples."
-    for split in dict.fromkeys(row["split"] for row in record["sampled_areas"]):
-        rows = (
-            {"area": row["first"] + (f" - {row['second']}" if row["second"] else ""), "value": row["value"]}
-            | {"95% interval": (row["low"], row["high"])}
-            for row in record["sampled_areas"]
-            if row["split"] == split
-        )
-        yield Table.of(f"{split}: areas", rows, {"value": "+.4f", "95% interval": "+.4f to"}, (note,))
-
-
-def _response(named: Mapping[str, Line]) -> Iterator[Table]:
-    """The mean of the response beside the metric, of lines on one split; none of older records."""
-    if not (of := response_of(next(iter(named.values())).points[0])):
-        return
-    for line in named.values():
-        points = [{**p, **(found[2] if (found := response_of(p)) else {})} for p in line.points]
-        named = {**named, line.label: replace(line, about={**line.about, "points": points})}
-    rows = ({"pruned": f"{percent:g}%", **row} for percent, row in by_percent(named).items())
-    yield Table.of(f"{line.split}: {of[0]}, mean ({of[1]})", rows, dict.fromkeys(named, ".4f"))
+    how = "disjoint samples, their mean" if about["disjoint"] else "resamples, around that of the curve"
+    note = f"{record['configuration']['score_samples']} {how}; examples of each: {sizes or 'none needed'}."
+    forms = {"value": "+.4f", "95% interval": "+.4f to"}
+    return [Table.of("Areas, for other scoring samples and other examples", rows, forms, (note,), n_keys=2)]
 
 
 def _kept(record: Record) -> list[Table]:

@@ -1,7 +1,4 @@
-"""Several fine-tunings, or orders by several scoring samples, measured on the same examples: means and variances.
-
-Seeds are a random effect, crossed with examples: all of them are measured on the same ones.
-"""
+"""Several fine-tunings, or orders by several scoring samples, on the same examples: their mean and its variance."""
 
 from dataclasses import dataclass
 
@@ -18,35 +15,32 @@ class Crossed:
     low: float
     high: float
     degrees: float  # of freedom of the interval
-    share: float | None
+    share: float | None  # None, as its ends, where nothing varies
     share_low: float | None
-    share_high: float | None  # all None where nothing varies
+    share_high: float | None
 
 
 def crossed(
     values: Array, draws: Array, n_units: int, *, confidence: float = 0.95, value: float | None = None
 ) -> Crossed:
-    """The mean of a number over seeds, for other seeds and other examples.
+    """The mean of a number over seeds, for other seeds and other examples: both are random, and crossed.
 
     With the variance S between the k seeds, and over resamples of the examples the variance M of the mean and the mean
     variance R of what each seed differs from it (times k / (k - 1)), the mean has the variance
 
         S / k + max(M - R / k, 0).
 
-    Of a number that is a mean of n examples it is that of the analysis of variance, (MS_seeds + MS_examples - MS_rest)
-    / (k n). Its degrees of freedom are those of Satterthwaite: k - 1 where seeds decide, more where examples do, where
-    k - 1 would be too cautious (Hillis, 2007, Stat. Medicine 26, 596-619, for readers crossed with cases).
-
-    A single seed varies by the seeds' variance S - R, and by M - R / k + R due to its examples. The share of the first
-    has an interval by S / R, which is F distributed but for the seeds' variance.
+    Of a mean of n examples that is (MS_seeds + MS_examples - MS_rest) / (k n) of the analysis of variance. Degrees of
+    freedom are Satterthwaite's: k - 1 where seeds decide, which would be too cautious where examples do (Hillis, 2007,
+    Stat. Medicine 26, 596-619, for readers crossed with cases). A single seed varies by S - R due to seeds and by
+    M - R / k + R due to examples; S / R is F distributed but for the seeds' variance.
 
     Args:
         values: `(k,)` the number of each seed, two of them at least.
         draws: `(k, n_draws)` the same on resampled examples, on the same ones for all seeds.
         n_units: Examples, or groups of them, which are drawn; two at least.
         confidence: Of both intervals.
-        value: A single seed's number that the interval is of, in place of the mean: S is not divided by k then, and
-            `values` say only how much it varies.
+        value: The number of a single seed, which the interval is of in place of the mean: S is not divided by k then.
 
     Raises:
         ValueError: If there are fewer than two seeds or two units.
@@ -66,8 +60,7 @@ def crossed(
         return Crossed(mean, mean, mean, k - 1, None, None, None)
     degrees = variance**2 / (own**2 / (k - 1) + examples**2 / (n_units - 1))
     half = float(t.isf(tail, degrees)) * variance**0.5
-    ratios = f.isf([0.5, tail, 1 - tail], k - 1, (k - 1) * (n_units - 1))
-    ratios[0] = 1.0  # the estimate itself
-    parts = [max(seeds / ratio - rest, 0.0) for ratio in ratios.tolist()]
+    ratios = [1.0, *f.isf([tail, 1 - tail], k - 1, (k - 1) * (n_units - 1)).tolist()]
+    parts = [max(seeds / ratio - rest, 0.0) for ratio in ratios]
     shares = [part / total if (total := part + examples + rest) > 0 else 0.0 for part in parts]
     return Crossed(mean, mean - half, mean + half, degrees, *shares)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from prune_heads.errors import UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
@@ -47,6 +48,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     Raises:
         DataError: If the metric is undefined on a split.
         HeadDescriptorError: If a block is not there, or no head is left in them.
+        UnfitError: If there are too few examples for scoring samples.
         PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
     """
     rows = {name: criterion_of(name) for name in options.criterion}  # one's own that does not fit is refused first
@@ -62,25 +64,29 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     shown = [row.name or name for name, row in rows.items()]
     if len({*shown}) < len(shown):  # files of one name in several folders
         shown = list(rows)
-    sources = {said: row.source for said, row in zip(shown, rows.values(), strict=True) if row.name}  # of one's own
+    said = dict(zip(rows, shown, strict=True))
+    sources = {said[name]: row.source for name, row in rows.items() if row.name}  # of one's own
     own = {"criteria": shown, "criterion_source": sources} if sources else {}
     scored_on = {name: identify_split(each.split) for name, each in examples.items()}
     study.begin(setup, options, own, **identify(subject, splits), scored_on=scored_on)
     for each in every:
         each.check_defined()
+    for each in (*examples.values(), *every) if options.score_samples else ():
+        if each.n_units < 2:
+            must = "scoring samples need two examples or groups of examples at least, and two to measure on"
+            raise UnfitError(f"{must}; {each.split.name} has one. Leave --score-samples out")
     ranked = [order_of(subject, options, name, examples.get(name), going) for name in rows]
-    orders = [({**a, "criterion": said}, s, draws) for said, (a, s, draws) in zip(shown, ranked, strict=True)]
-    study.lap("score")
-    sampled, sizes, n_samples = dict[str, list[Sequence[HeadMask]]](), dict[str, list[int]](), options.score_samples
-    if n_samples is not None:
+    orders = [({**a, "criterion": said[name]}, s, draws) for name, (a, s, draws) in zip(rows, ranked, strict=True)]
+    is_disjoint, samples = True, dict[str, list[Predictions]]()
+    if n_samples := options.score_samples:
         is_disjoint, samples = samples_of(examples, lab, n_samples, options.seed)
-        for name, parts in samples.items():
-            said = shown[list(rows).index(name)]
-            sizes[said] = [len(each.split) for each in parts]
-            sampled[said] = [order_of(subject, options, name, each, going)[2][0] for each in parts]
-        study.lap("score samples")
+    sampled = {
+        said[name]: [order_of(subject, options, name, each, going)[2][0] for each in parts]
+        for name, parts in samples.items()
+    }
+    study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
-    masks += [mask for every_sample in sampled.values() for sample in every_sample for mask in sample]
+    masks += [mask for of in sampled.values() for sample in of for mask in sample]
     measured = [Measured(each, masks, options.seed) for each in every]
     study.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
@@ -89,13 +95,12 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
             every_split = measured if len(draws) == 1 else ()
             line["kept"] = [kept_of(draws[0], each, margin, options.seed) for each in every_split]
     of_samples: dict[str, Any] = {}
-    if n_samples is not None:
+    if n_samples:
+        sizes = {said[name]: [len(each.split) for each in parts] for name, parts in samples.items()}
+        of_samples["score_samples"] = {"disjoint": is_disjoint, "n_examples": sizes}
+        how = {"n": n_samples, "seed": options.seed, "is_disjoint": is_disjoint}
         draws_of = {about["criterion"]: draws for about, _, draws in orders}
-        how: dict[str, Any] = {"n": n_samples, "seed": options.seed, "is_disjoint": is_disjoint}
-        of_samples = {"score_samples": {"disjoint": is_disjoint, "n_examples": sizes}}
-        of_samples["sampled_areas"] = [
-            row for each in measured for row in areas_sampled(draws_of, sampled, each, **how)
-        ]
+        of_samples["sampled_areas"] = [row for on in measured for row in areas_sampled(draws_of, sampled, on, **how)]
     study.lap("statistics")
     there = ~np.concatenate((going - every[0].gone).keep())
     scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]

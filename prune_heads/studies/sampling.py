@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.errors import UnfitError
 from prune_heads.heads import HeadMask
 from prune_heads.predictions import Predictions
 from prune_heads.statistics import area_under_curve
@@ -29,35 +28,22 @@ def samples_of(
 
     Where a part were shorter than `USEFUL`, for any criterion, all are resamples as long as the whole: the first value
     is then False. Criteria that look at the same examples share their samples.
-
-    Raises:
-        UnfitError: If there are fewer than two examples or groups to draw.
     """
-    every = {name: (whole, whole.groups) for name, whole in examples.items()}
-    groups = {name: np.arange(len(each.split)) if of is None else of for name, (each, of) in every.items()}
-    for name, (whole, _) in every.items():
-        if groups[name].max() < 1:
-            must = f"scoring samples need two examples or groups of examples at least; {whole.split.name} has one"
-            raise UnfitError(f"{must}. Leave --score-samples out")
-    is_disjoint = all(len(of) >= n * USEFUL and of.max() >= n for of in groups.values())
+    every = examples.values()
+    is_disjoint = all(len(each.split) >= n * USEFUL and each.n_units >= n for each in every)
 
-    def drawn(whole: Predictions, of: NDArray[Any]) -> list[Predictions]:
-        rng, n_groups = np.random.default_rng(seed), int(of.max()) + 1
-        places = rng.permutation(n_groups) if is_disjoint else rng.integers(0, n_groups, n * n_groups)
-        counts = (np.bincount(part, minlength=n_groups)[of] for part in np.array_split(places, n))
-        return [lab.of(whole.split.at(np.repeat(np.arange(len(of)), each).tolist())) for each in counts]
+    def drawn(whole: Predictions) -> list[Predictions]:
+        rng, n_units, places = np.random.default_rng(seed), whole.n_units, np.arange(len(whole.split))
+        units = rng.permutation(n_units) if is_disjoint else rng.integers(0, n_units, n * n_units)
+        of = places if whole.groups is None else whole.groups
+        counts = (np.bincount(part, minlength=n_units)[of] for part in np.array_split(units, n))
+        return [lab.of(whole.split.at(np.repeat(places, each).tolist())) for each in counts]
 
-    return is_disjoint, {name: drawn(whole, groups[name]) for name, whole in examples.items()}
+    return is_disjoint, {name: drawn(whole) for name, whole in examples.items()}
 
 
 def areas_sampled(
-    orders: Mapping[str, Sequence[Masks]],
-    samples: Mapping[str, Sequence[Masks]],
-    measured: Measured,
-    n: int,
-    seed: int,
-    *,
-    is_disjoint: bool,
+    orders: Mapping[str, Sequence[Masks]], samples: Mapping[str, Sequence[Masks]], measured: Measured, **how: Any
 ) -> list[dict[str, Any]]:
     """Areas on a split, and their differences, with 95% intervals for other scoring samples and other examples.
 
@@ -69,33 +55,30 @@ def areas_sampled(
         orders: Criterion -> masks of its curve, of each draw.
         samples: Criterion that looks at data -> masks of the order by each sample.
         measured: What is answered under all masks.
-        n: Samples.
-        seed: Of the resamples of examples.
-        is_disjoint: See `samples_of`.
+        how: Samples, `n`; whether they are disjoint, `is_disjoint`; and the `seed` of the resamples of examples.
 
     Returns:
         Rows `{"split", "first", "second", "values", "value", "low", "high", ...}`, see `Crossed`; `second` is None for
         the area of `first` itself, else it is first less second.
     """
-    predictions = measured.predictions
+    predictions, n, is_disjoint = measured.predictions, how["n"], how["is_disjoint"]
 
     @cache
     def area(masks: tuple[HeadMask, ...]) -> NDArray[np.float64]:
         """The area, and after it those on resampled examples."""
-        drawn = predictions.resampled([measured.answers(mask) for mask in masks], seed)
+        drawn = predictions.resampled([measured.answers(mask) for mask in masks], how["seed"])
         return np.array([area_under_curve([len(mask) for mask in masks], each) for each in drawn.T])
 
     own, of = {}, {}
     for name, draws in orders.items():
         found = np.array([area(tuple(masks)) for masks in draws])
         dealt = [found[i::n] if is_disjoint and i < len(found) else found for i in range(n)]
-        by_sample = [np.array([area(tuple(masks))]) for masks in samples.get(name, ())]
-        own[name] = float(found[:, 0].mean())
-        of[name] = np.stack([each.mean(axis=0) for each in by_sample or dealt])
+        by_sample = [area(tuple(masks)) for masks in samples.get(name, ())]
+        own[name], of[name] = found[:, 0].mean(), np.stack(by_sample or [each.mean(axis=0) for each in dealt])
 
     def row(first: str, second: str | None, found: NDArray[np.float64], value: float) -> dict[str, Any]:
         about = {"split": predictions.split.name, "first": first, "second": second, "values": found[:, 0].tolist()}
-        of_one = None if is_disjoint else value
+        of_one = None if is_disjoint else float(value)
         return {**about, **asdict(crossed(found[:, 0], found[:, 1:], predictions.n_units, value=of_one))}
 
     rows = [row(name, None, of[name], own[name]) for name in orders]

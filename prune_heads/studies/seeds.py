@@ -27,9 +27,9 @@ def curves_of_seeds(
 ) -> Record:
     """The record of several fine-tunings, from the record of `curve` of each, on the first split and by one criterion.
 
-    What they answered is in the store. `points` hold of each share `values`, the metric of each seed, and `Crossed` of
-    them; `area` is the same of the areas under the curves. `kept`, where there is a margin, says of each point whether
-    the mean loss is smaller: `Crossed` of the difference to no pruned head, with an interval of 90%, and its verdict.
+    What they answered is in the store. Each of the `points`, and the `area` under the curve, has the `values` of all
+    seeds and `Crossed` of them. `kept`, where there is a margin, has that of the difference to no pruned head, with an
+    interval of 90% and its verdict.
 
     Raises:
         UnfitError: If they are not of the same examples, or not of as many heads.
