@@ -69,7 +69,7 @@ def test_examples_that_belong_together_are_in_one_part(setup, monkeypatch):
 
 def test_one_example_is_refused(setup):
     for criterion in ("gradient", "magnitude"):
-        with pytest.raises(UnfitError, match="two examples or groups of examples at least.*has one. Leave"):
+        with pytest.raises(UnfitError, match=r"two examples or groups of examples at least.*has one. Leave"):
             curves(replace(setup, max_examples=1), Curves((criterion,), score_samples=5), Reporter())
 
 

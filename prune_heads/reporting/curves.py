@@ -120,13 +120,8 @@ def pruned(record: Record) -> str:
     return f"heads of {noun} {', '.join(blocks)} pruned"
 
 
-def by_percent(
-    named: Mapping[str, Line], of: Callable[[Record], float | None] = itemgetter("value")
-) -> dict[float, Row]:
-    """Share pruned, in percent -> `heads`, how many these are, and the metric of each line, None where it has none.
-
-    Or what else `of` takes of a point.
-    """
+def by_percent(named: Mapping[str, Line], of: Callable[[Record], Any] = itemgetter("value")) -> dict[float, Row]:
+    """Share pruned, in percent -> `heads`, how many, and the metric of each line, or what `of` takes of a point."""
     found = {name: {point["percent"]: of(point) for point in line.points} for name, line in named.items()}
     counts = {point["percent"]: point["n_pruned"] for line in reversed(list(named.values())) for point in line.points}
     values = {percent: {name: values.get(percent) for name, values in found.items()} for percent in sorted(counts)}
@@ -145,7 +140,7 @@ def curve_page(record: Record) -> Page:
         rows: list[Row] = [{"pruned": f"{percent:g}%", **row} for percent, row in by_percent(named).items()]
         rows.append({"pruned": "area", **areas})
         tables.append(Table.of(split, rows, dict.fromkeys(named, ".4f"), n_foot=1))
-        if of := response_of(of_split[0].points[0]):
+        if of := response_of(next((point for line in of_split for point in line.points), {})):
             rows = [{"pruned": f"{x:g}%", **row} for x, row in by_percent(named, _mean).items()]
             tables.append(Table.of(f"{split}: {of[0]}, mean ({of[1]})", rows, dict.fromkeys(named, ".4f")))
     pairs = record["correlations"]

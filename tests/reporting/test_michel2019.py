@@ -424,3 +424,15 @@ def test_a_summary_has_a_row_a_subject_where_there_are_several():
     assert shown.page.to_markdown().startswith("# Table 3")
     orders = REPRODUCTIONS["figure3"].show({"orders": [curve([0.8, 0.6]), curve([0.9, 0.7], "sst2")]})
     assert [row[2] for row in orders.summary.rows] == [pytest.approx(0.7), pytest.approx(0.8)]
+
+
+def test_figure_3_has_the_difference_of_areas_for_other_scoring_samples():
+    record = curve([0.8, 0.6], "sst2")
+    row = {"split": "validation", "first": "gradient", "second": "ablation", "value": 0.02, "low": -0.01, "high": 0.05}
+    record["sampled_areas"] = [{**row, "second": None}, row]
+    summary = REPRODUCTIONS["figure3"].show({"orders": [curve([0.9, 0.7]), record]}).summary
+    without, found = rows_of(summary)
+    name = "area, gradient - ablation"
+    assert (found[name], found[f"95% interval, {name}"]) == (0.02, (-0.01, 0.05))
+    assert without[name] is without[f"95% interval, {name}"] is None
+    assert "-0.0100 to +0.0500" in summary.to_markdown()

@@ -64,9 +64,9 @@ def figure3(records: Records) -> Shown:
         areas.append({"subject": subject_of(record), "metric": metric_name(record), **kept})
         for row in record.get("sampled_areas", ()):
             if row["second"] and row["split"] == same[0].split:
-                name = f"{row['first']} - {row['second']}"
-                areas[-1] |= {f"area, {name}": row["value"], "its 95% interval": ends(row)}
-    forms = {key: "+.4f to" if key == "its 95% interval" else ".4f" for row in areas for key in list(row)[2:]}
+                name = f"area, {row['first']} - {row['second']}"
+                areas[-1] |= {name: row["value"], f"95% interval, {name}": ends(row)}
+    forms = {key: "+.4f to" if key.startswith("95%") else ".4f" for row in areas for key in list(row)[2:]}
     return Shown(table, figures, Table.of("", areas, forms))
 
 
