@@ -96,7 +96,7 @@ def test_coverage(regime, is_share):
     mean, share, cautious = covered(2000, regime, is_share)
     assert 0.93 < mean < 0.97
     assert 0.93 < share < 0.985  # 97.5% where seeds have no share, which lies at the end of what may be
-    assert (cautious > 0.98) is (regime != "seeds")
+    assert (cautious > 0.98) == (regime != "seeds")
 
 
 def test_other_metrics_draw_all_seeds_on_the_same_examples():
@@ -109,3 +109,42 @@ def test_other_metrics_draw_all_seeds_on_the_same_examples():
     found = crossed(np.full(3, metric(made, truth)), draws, 80)
     assert found.share == 0.0
     assert found.high - found.low == pytest.approx(2 * _quantile(79) * draws[0].std() * np.sqrt(80 / 79))
+
+
+def covered_areas(n_runs, is_disjoint, noise, k=5, n_heads=12, n_scored=400):
+    """The same of areas under curves, whose orders follow from samples of noisy scores of the heads.
+
+    A head that goes loses what it is worth; examples are alike in all orders but for what they lose by each head.
+    """
+    rng, weights = np.random.default_rng(3), bootstrap()
+    worth = 0.05 * np.abs(rng.normal(size=n_heads))
+    trapezoid = np.array([0.5, *[1.0] * (n_heads - 1), 0.5]) / n_heads
+    size = n_scored // k if is_disjoint else n_scored
+
+    def areas(orders, losses):
+        lost = np.stack([np.cumsum(losses[:, order], axis=1) for order in orders])
+        return 1 - np.concatenate([np.zeros((*lost.shape[:2], 1)), lost], axis=2) @ trapezoid
+
+    scores = worth + noise * rng.normal(size=(3000, n_heads)) / np.sqrt(size)
+    truth, hits = areas(np.argsort(scores, axis=1), worth[None]).mean(), 0
+    for _ in range(n_runs):
+        scored = worth + noise * rng.normal(size=(n_scored, n_heads))
+        losses = worth + 0.06 * rng.normal(size=(N, n_heads)) + 0.03 * rng.normal(size=(N, 1))
+        drawn = rng.permutation(n_scored) if is_disjoint else rng.integers(0, n_scored, k * n_scored)
+        by_sample = areas([scored[part].mean(axis=0).argsort() for part in np.array_split(drawn, k)], losses)
+        of_curve = areas([scored.mean(axis=0).argsort()], losses).mean()
+        found = crossed(by_sample.mean(1), by_sample @ weights.T, N, value=None if is_disjoint else of_curve)
+        hits += found.low <= truth <= found.high
+    return hits / n_runs
+
+
+@pytest.mark.parametrize("is_disjoint", [True, False])
+def test_coverage_of_areas_on_a_few_runs(is_disjoint):
+    assert 0.9 < covered_areas(150, is_disjoint, 0.4) < 0.99
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("noise", [0.2, 0.4])
+@pytest.mark.parametrize("is_disjoint", [True, False])
+def test_coverage_of_areas(is_disjoint, noise):
+    assert 0.93 < covered_areas(2000, is_disjoint, noise) < 0.97
