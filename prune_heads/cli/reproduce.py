@@ -63,15 +63,16 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Pl
 
 def _by_seed(file: Path, values: dict[str, Any], given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """A subject for each of its seeds, with what they share; one without seeds alone."""
-    seeds, model = values.pop(_SEEDS, None), str(values.get("model", ""))
+    seeds, paths = values.pop(_SEEDS, None), {key: str(values.get(key, "")) for key in ("model", _FINETUNE)}
     if seeds is None or "model" in given:
         return [("", values)]
-    if not isinstance(seeds, list) or len({*map(str, seeds)}) < max(2, len(seeds)) or "{seed}" not in model:
-        must = "seeds must be a list of two or more, each once, which stand for {seed} in the path of the model"
-        raise OptionError(f"{file.name}: {must}; got {seeds} and the model {model!r}.")
-    in_paths = {key: values[key] for key in ("model", _FINETUNE) if key in values}
-    put = [{key: str(path).replace("{seed}", str(seed)) for key, path in in_paths.items()} for seed in seeds]
-    return [(f"{model} {values.get('task')}", {**values, **each}) for each in put]
+    paths = {key: path for key, path in paths.items() if key == "model" or path}
+    is_many = isinstance(seeds, list) and len({*map(str, seeds)}) >= max(2, len(seeds))
+    if not is_many or not all("{seed}" in path for path in paths.values()):
+        must = "seeds must be a list of two or more, each once, for {seed} in the paths of model and finetune"
+        raise OptionError(f"{file.name}: {must}; got {seeds} and {' and '.join(paths.values())!r}.")
+    put = [{key: path.replace("{seed}", str(seed)) for key, path in paths.items()} for seed in seeds]
+    return [(f"{paths['model']} {values.get('task')}", {**values, **each}) for each in put]
 
 
 def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, Any], group: str) -> Planned:

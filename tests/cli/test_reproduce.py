@@ -313,9 +313,10 @@ def test_seeds_are_one_subject_by_hand(invoke, json_of, by_seed, tmp_path):
     ("about", "said"),
     [
         ('model = "m-{seed}"\nseeds = [1]', "seeds must be a list of two or more, each once"),
-        ('model = "m-{seed}"\nseeds = [1, 1]', "got [1, 1] and the model 'm-{seed}'"),
+        ('model = "m-{seed}"\nseeds = [1, 1]', "got [1, 1] and 'm-{seed}'"),
         ('model = "m-{seed}"\nseeds = 3', "got 3"),
-        ('model = "m"\nseeds = [1, 2]', "stand for {seed} in the path of the model; got [1, 2] and the model 'm'"),
+        ('model = "m"\nseeds = [1, 2]', "for {seed} in the paths of model and finetune; got [1, 2] and 'm'"),
+        ('model = "m-{seed}"\nfinetune = "f.toml"\nseeds = [1, 2]', "got [1, 2] and 'm-{seed} and f.toml'"),
     ],
 )
 def test_faults_of_seeds(about, said, tmp_path, refused):
