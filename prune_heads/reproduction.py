@@ -21,7 +21,7 @@ from prune_heads.runs import FORMATS, DoneBefore, is_of
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.bench import bench
 from prune_heads.studies.curves import compare_estimators, curves, renewed
-from prune_heads.studies.seeds import curves_of_seeds
+from prune_heads.studies.repeated import curves_of_seeds
 from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]

@@ -14,9 +14,9 @@ from prune_heads.progress import Reporter
 from prune_heads.reporting.curves import curve_page
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import area_under_curve
-from prune_heads.studies import sampling
+from prune_heads.studies import repeated
 from prune_heads.studies.curves import curves
-from prune_heads.studies.sampling import samples_of
+from prune_heads.studies.repeated import samples_of
 from prune_heads.studies.scoring import Lab, score
 
 SHAPE = (4, 4, 4)
@@ -42,7 +42,7 @@ def test_parts_share_no_example_and_resamples_are_as_long_as_the_whole(setup, mo
     lab = Lab(setup, Reporter())
     whole = {"gradient": lab.predictions("train")}
     n = len(whole["gradient"].split)
-    monkeypatch.setattr(sampling, "USEFUL", n // 5)
+    monkeypatch.setattr(repeated, "USEFUL", n // 5)
     is_disjoint, parts = samples_of(whole, lab, 5, 0)
     drawn = [i for part in parts["gradient"] for i in indices(lab, part)]
     assert (is_disjoint, sorted(drawn)) == (True, list(range(n)))
@@ -50,7 +50,7 @@ def test_parts_share_no_example_and_resamples_are_as_long_as_the_whole(setup, mo
     again, other = (samples_of(whole, lab, 5, seed)[1]["gradient"] for seed in (0, 1))
     assert [indices(lab, each) for each in again] == [indices(lab, each) for each in parts["gradient"]]
     assert [indices(lab, each) for each in again] != [indices(lab, each) for each in other]
-    monkeypatch.setattr(sampling, "USEFUL", n)
+    monkeypatch.setattr(repeated, "USEFUL", n)
     is_disjoint, parts = samples_of(whole, lab, 5, 0)
     assert (is_disjoint, {len(each.split) for each in parts["gradient"]}) == (False, {n})
     assert len(set(indices(lab, parts["gradient"][0]))) < n
@@ -61,7 +61,7 @@ def test_examples_that_belong_together_are_in_one_part(setup, monkeypatch):
     whole = lab.predictions("train")
     groups = np.random.default_rng(0).integers(0, 12, len(whole.split))
     whole.__dict__["groups"] = np.unique(groups, return_inverse=True)[1]
-    monkeypatch.setattr(sampling, "USEFUL", 1)
+    monkeypatch.setattr(repeated, "USEFUL", 1)
     parts = samples_of({"gradient": whole}, lab, 5, 0)[1]["gradient"]
     found = [{int(whole.groups[i]) for i in indices(lab, part)} for part in parts]
     assert sum(map(len, found)) == 12
@@ -94,7 +94,7 @@ def test_areas_by_hand(setup, monkeypatch, is_disjoint):
     monkeypatch.setattr(predictions, "N_DRAWS", 100)
     lab = Lab(setup, Reporter())
     train = lab.predictions("train")
-    monkeypatch.setattr(sampling, "USEFUL", 1 if is_disjoint else 10**6)
+    monkeypatch.setattr(repeated, "USEFUL", 1 if is_disjoint else 10**6)
     options = Curves(("gradient", "magnitude", "random"), steps=4, score_samples=5, draws=10, seed=3)
     record = curves(setup, options, Reporter())
     found, n = by_hand(setup, samples_of({"gradient": train}, lab, 5, 3)[1]["gradient"], 3)
