@@ -118,13 +118,14 @@ def figure6(records: Records) -> Shown:
     for record in every:
         by_task.setdefault(record["task"], []).append(_first(record)[0])
     theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
-    of_seeds, lone = {record["task"]: record for record in records.get("seeds", ())}, list[str]()
+    joint, lone = records.get("seeds", ()), list[str]()
+    of_seeds = {record["task"]: record for record in joint}
     for task, same in by_task.items():
-        first, seeds = same[0].record, of_seeds.get(task)
+        first = same[0].record
         shown = [(line.record["model"]["name"], line.points, line.kept) for line in same]
-        if seeds is not None:
-            shown.append((f"mean of {len(seeds['models'])} seeds", seeds["points"], seeds["kept"]))
-        elif len(same) > 1:
+        of_task = [each for each in joint if each["task"] == task]
+        shown += [(f"mean of {len(each['models'])} seeds", each["points"], each["kept"]) for each in of_task]
+        if len(same) > 1 and not of_task:
             whole = {"value": mean(line.points[0]["value"] for line in same), "low": None}
             shown.append((f"mean of {len(same)}", [whole], None))
             lone.append(task)
@@ -137,7 +138,7 @@ def figure6(records: Records) -> Shown:
     also |= {"seeds": bool(of_seeds), "lone": bool(lone)}
     words["also_of"] = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, every)) else ""
     table = table_of("figure6", every, rows, also, lone=", ".join(lone), **words)
-    below = Table.of("By seed", _by_seed(of_seeds.values()), sheet("figure6")["seeds_forms"]) if of_seeds else None
+    below = Table.of("By seed", _by_seed(joint), sheet("figure6")["seeds_forms"]) if of_seeds else None
     return Shown(table, {"": curves.subjects_figure(by_task, of_seeds)}, below=below)
 
 
