@@ -9,14 +9,14 @@ from tiny import WORDS
 from prune_heads import predictions
 from prune_heads.errors import UnfitError
 from prune_heads.heads import HeadMask
-from prune_heads.options import Curves, Scoring, Setup
+from prune_heads.options import Conditions, Curves, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.reporting.curves import curve_page
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies import repeated
 from prune_heads.studies.curves import curves
-from prune_heads.studies.repeated import samples_of
+from prune_heads.studies.repeated import curves_of_seeds, samples_of
 from prune_heads.studies.scoring import Lab, score
 
 SHAPE = (4, 4, 4)
@@ -128,3 +128,14 @@ def test_areas_by_hand(setup, monkeypatch, is_disjoint):
 def test_without_the_option_nothing_is_drawn(setup):
     record = curves(setup, Curves(("magnitude",), steps=2), Reporter())
     assert not {"score_samples", "sampled_areas"} & {*record, *record["configuration"]}
+
+
+@pytest.mark.parametrize("spoil", [{"fingerprint": "other"}, {"n_examples": 1}, {"n_pruned": 2}])
+def test_seeds_that_share_no_examples_or_heads_are_refused(spoil):
+    def record(name, fingerprint="same", n_examples=9, n_pruned=1):
+        points = [{"split": "validation", "n_pruned": n} for n in (0, n_pruned)]
+        data = {"split": "validation", "fingerprint": fingerprint, "n_examples": n_examples}
+        return {"data": [data], "lines": [{"points": points}], "model": {"name": name}}
+
+    with pytest.raises(UnfitError, match=r"must share two examples or more.*got a, b"):
+        curves_of_seeds([], [record("a", **spoil), record("b")], Conditions(), Reporter())

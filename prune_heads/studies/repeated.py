@@ -108,11 +108,11 @@ def curves_of_seeds(
     study, data, first = Study("seeds", reporter), curves[0]["data"][0], curves[0]
     of_each = [[p for p in each["lines"][0]["points"] if p["split"] == data["split"]] for each in curves]
     counts, k = [point["n_pruned"] for point in of_each[0]], len(curves)
-    for record, points in zip(curves, of_each, strict=True):
-        same = record["data"][0]["fingerprint"] == data["fingerprint"] and data["n_examples"] > 1
-        if not same or [point["n_pruned"] for point in points] != counts:
-            who = f"{first['model']['name']} and {record['model']['name']}"
-            raise UnfitError(f"seeds must share two examples or more, and the number of heads at each point; got {who}")
+    pairs = zip(curves, of_each, strict=True)
+    same = {(each["data"][0]["fingerprint"], *(point["n_pruned"] for point in points)) for each, points in pairs}
+    if len(same) > 1 or data.get("n_groups", data["n_examples"]) < 2:
+        names = ", ".join(each["model"]["name"] for each in curves)
+        raise UnfitError(f"seeds must share two examples or more, and the number of heads at each point; got {names}")
     asked = {"seed": options.seed, "margin": options.margin, "dtype": first["configuration"]["dtype"]}
     made_of = {"models": [each["model"] for each in curves], "curves": [each["identity_hash"] for each in curves]}
     study.begin(asked, **made_of, data=[data])
