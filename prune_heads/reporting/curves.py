@@ -12,6 +12,7 @@ from prune_heads.statistics.margins import kept_up_to
 from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
 
+REACHED = ("shown up to, %", "open up to, %", "refuted from, %")
 _AGREEMENT = {
     "Pearson r (95% interval)": Form(lambda pair: interval(pair, "pearson", "")),
     "Spearman (95% interval)": Form(lambda pair: interval(pair, "spearman", "")),
@@ -101,14 +102,16 @@ def lines(record: Record) -> dict[str, list[Line]]:
     return {split: [Line(record, line, split) for line in found] for split in splits}
 
 
-def reached(kept: Record, percents: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Percent of the heads: shown to be spared for a loss below the margin, up to where that is open, refuted from.
+def reached(kept: Record | None, at: Sequence[float]) -> Row:
+    """Where on a curve, of points `at` shares: how far a loss below the margin is shown, open, and from where refuted.
 
-    None for not even the first point, for nothing that is open, and for nowhere.
+    None for not even the first point, for nothing that is open, for nowhere; and where it was not tested.
     """
+    if kept is None:
+        return dict.fromkeys(REACHED)
     n, lost = kept_up_to([point["verdict"] for point in kept["points"]])
-    shown, still = (percents[end - 1] if end else None for end in (n, lost if lost > n else 0))
-    return shown, still, percents[lost] if lost < len(percents) else None
+    shown, still = (at[end - 1] if end else None for end in (n, lost if lost > n else 0))
+    return dict(zip(REACHED, (shown, still, at[lost] if lost < len(at) else None), strict=True))
 
 
 def pruned(record: Record) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.reporting.curves import Line, lines, pruned, reached
+from prune_heads.reporting.curves import REACHED, Line, lines, pruned, reached
 from prune_heads.reporting.figures import drawing, name_panels
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
@@ -86,8 +86,8 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str
             kept = seeds and seeds["kept"]
             title = f"{len(seeds['models'] if seeds else same)} models on {task_title(task)}\n{_measured_on(same[0])}"
             panel = panel._replace(title=title, curves=[_mean_of(same, panel.curves[0].look, seeds)])
-        at, _, refuted = reached(kept, same[0].shares) if kept else (None, None, None)
-        shown.append(panel._replace(marks={"-": at, "--": refuted}))
+        at = reached(kept, same[0].shares)
+        shown.append(panel._replace(marks={"-": at[REACHED[0]], "--": at[REACHED[2]]}))
     several = {task in of_seeds for task, same in by_task.items() if len(same) > 1}
     foot = _BARS + ("; band: the lowest to the highest of several models" if False in several else "")
     foot += "; band: 95% interval of the mean over seeds" if True in several else ""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prune_heads.paper import published, sheet
-from prune_heads.reporting.curves import Line, by_percent, lines, reached
+from prune_heads.reporting.curves import REACHED, Line, by_percent, lines, reached
 from prune_heads.reporting.figures import curves, heads
 from prune_heads.reporting.michel2019.shown import Records, Shown, drawn, ends, is_translation, table_of
 from prune_heads.reporting.words import ATTENTION, Record, Row, metric_name, share, subject_of
@@ -16,7 +16,6 @@ from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
 from prune_heads.tables import Table
 
 _PUBLISHED = "published up to, %"
-_REACHED = ("shown up to, %", "open up to, %", "refuted from, %")  # a loss below the margin, see `reached`
 _SHARES = (0, 20, 40, 60, 80)  # percent of the heads, for the table; the figure has all
 _NEAR_PERCENT = 1.5  # of a point of the replication (144 heads in steps of 5%) that stands for one of ours
 _REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}  # curve of it -> its order here
@@ -35,7 +34,7 @@ def figure3(records: Records) -> Shown:
     percents = sorted({percent for same in of_each for line in same for percent in line.values})
     rows: list[Row] = [
         {"subject": f"{subject_of(line.record)}, {metric_name(line.record)}", "order": line.label}
-        | {_PUBLISHED: None, **_reached(line.points, line.kept), **_shares(line.values, percents)}
+        | {_PUBLISHED: None, **reached(line.kept, list(line.values)), **_shares(line.values, percents)}
         for same in of_each
         for line in same
     ]
@@ -49,7 +48,7 @@ def figure3(records: Records) -> Shown:
             if near := _replicated(f"{task}_{end}", percents):
                 subject = {"subject": f"replication: bert-base-uncased on {task}", "order": order}
                 rows.append(subject | _shares(near, near))
-    forms = {**dict.fromkeys((_PUBLISHED, *_REACHED), ".0f"), **dict.fromkeys(_shares({}, percents), ".4f")}
+    forms = {**dict.fromkeys((_PUBLISHED, *REACHED), ".0f"), **dict.fromkeys(_shares({}, percents), ".4f")}
     also, words = _about_margins(of_each)
     table = table_of("figure3", every, rows, also, forms, **words)
     figures = drawn(curves.criteria_figure, every)
@@ -97,7 +96,7 @@ def figure5(records: Records) -> Shown:
             rank, values = correlate(_scores(line), _scores(last))["spearman"], line.values
             rows.append(
                 {"model": name, "epoch": epoch, **_shares(values, _SHARES)}
-                | (_reached(line.points, line.kept) if values[0] > values[100] else dict.fromkeys(_REACHED))
+                | reached(line.kept if values[0] > values[100] else None, list(values))
                 | {"rank r with last": rank["value"], "95% interval": None if line is last else ends(rank)}
             )
     theirs = published()["figure5"]
@@ -126,14 +125,14 @@ def figure6(records: Records) -> Shown:
         of_task = [each for each in joint if each["task"] == task]
         shown += [(f"mean of {len(each['models'])} seeds", each["points"], each["kept"]) for each in of_task]
         if len(same) > 1 and not of_task:
-            whole = {"value": mean(line.points[0]["value"] for line in same), "low": None}
+            whole = {"value": mean(line.points[0]["value"] for line in same), "low": None, "percent": 0}
             shown.append((f"mean of {len(same)}", [whole], None))
             lone.append(task)
         up_to = theirs.get("iwslt" if is_translation(first) else task)
         for name, points, kept in shown:
             row: Row = {"task": task, "model": name, "metric": metric_name(first), "whole": points[0]["value"]}
             row |= {"95% interval": ends(points[0])} if of_seeds else {}
-            rows.append({**row, _PUBLISHED: up_to, **_reached(points, kept)})
+            rows.append({**row, _PUBLISHED: up_to, **reached(kept, [point["percent"] for point in points])})
     also, words = _about_margins(by_task.values())
     also |= {"seeds": bool(of_seeds), "lone": bool(lone)}
     words["also_of"] = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, every)) else ""
@@ -151,11 +150,6 @@ def _by_seed(records: Iterable[Record]) -> Iterator[Row]:
             row |= {"95% interval": ends(found), "lowest to highest": (min(found["values"]), max(found["values"]))}
             share = None if found["share"] is None else (100 * found["share_low"], 100 * found["share_high"])
             yield row | {"seeds' share, %": None if share is None else 100 * found["share"], "its interval": share}
-
-
-def _reached(points: Sequence[Record], kept: Record | None) -> Row:
-    found = (None,) * 3 if kept is None else reached(kept, [point["percent"] for point in points])
-    return dict(zip(_REACHED, found, strict=True))
 
 
 def _about_margins(every: Iterable[Sequence[Line]]) -> tuple[dict[str, bool], Row]:
