@@ -6,7 +6,7 @@ its weights are hashed anew for each, which takes a second for BERT-base; counte
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -25,16 +25,19 @@ from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches
+from prune_heads.objectives.responses import LIKELIHOOD
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.statistics import Metric, compare_paired, mean_of, metric_interval
+from prune_heads.statistics.differences import resampled_values
 from prune_heads.statistics.groups import numbered
 from prune_heads.statistics.margins import difference_interval, non_inferior
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
-LIKELIHOOD = mean_of("likelihood", lambda likelihoods, references: likelihoods)
-"""Of log-likelihoods of right answers, `(n_examples,)`, in place of predictions."""
+_MEAN = mean_of("response", lambda responses, references: responses)
+"""Of responses, `(n_examples,)`, in place of predictions."""
+N_DRAWS = 1_000  # resamples of the examples, for variances
 _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
 """Entries of a configuration that do not change what the model computes in a given precision."""
 
@@ -161,6 +164,17 @@ class Predictions:
         """That of the headline metric, of what is predicted."""
         return metric_interval(self.measure, answers, self.references, seed=seed, groups=self.groups)
 
+    @property
+    def n_units(self) -> int:
+        """What is resampled: groups, or examples."""
+        return len(self.references) if self.groups is None else int(self.groups.max()) + 1
+
+    def resampled(self, answers: Sequence[NDArray[Any]], seed: int) -> NDArray[np.float64]:
+        """`(len(answers), 1 + N_DRAWS)`: the headline metric of each, and after it on resamples, the same for all."""
+        how: dict[str, Any] = {"by_cells": False, "groups": self.groups}
+        whole = np.array([[self.measure(each, self.references)] for each in answers])
+        return np.hstack([whole, resampled_values(self.measure, answers, self.references, seed, N_DRAWS, **how)])
+
     def kept_within(self, margin: float, base: NDArray[Any], answers: NDArray[Any], seed: int) -> dict[str, Any]:
         """Whether the headline metric of what is predicted is less than the margin below that of the base.
 
@@ -187,23 +201,34 @@ class Predictions:
         was, now = (each if each.ndim == 1 else each.all(axis=1) for each in same)
         return [int((now & ~was).sum()), int((was & ~now).sum())]
 
-    def likelihood(self, kept: Kept, seed: int) -> dict[str, float] | None:
-        """Mean log-likelihood of the right answer in nats an example, its 95% interval; None where there is none."""
-        values = self.objective.log_likelihood(kept, self.references)
-        if values is None:
-            return None
-        low, high = metric_interval(LIKELIHOOD, values, self.references, seed=seed, groups=self.groups)
-        return {"value": LIKELIHOOD(values, self.references), "low": low, "high": high}
+    def told(self, found: Any) -> dict[str, Any]:
+        """What was found of the objective's response, for records: under `likelihood` if it is the log-likelihood.
 
-    def likelihoods_compared(self, kept: Mapping[str, Kept], seed: int) -> dict[str, Any] | None:
+        Any other stands under `response`, with its `name` and `unit`; a number by itself is its `value`.
+        """
+        response = self.objective.response
+        if response is LIKELIHOOD or found is None:
+            return {"likelihood": found}
+        numbers = found if isinstance(found, dict) else {"value": found}
+        return {"likelihood": None, "response": {"name": response.name, "unit": response.unit, **numbers}}
+
+    def response(self, kept: Kept, seed: int) -> dict[str, Any]:
+        """The mean of the response over the examples with its 95% interval, as `told`; None where it is not defined."""
+        values = self.objective.responses(kept, self.references)
+        if values is None:
+            return self.told(None)
+        low, high = metric_interval(_MEAN, values, self.references, seed=seed, groups=self.groups)
+        return self.told({"value": _MEAN(values, self.references), "low": low, "high": high})
+
+    def responses_compared(self, kept: Mapping[str, Kept], seed: int) -> dict[str, Any]:
         """The same of both, second minus first, and the paired test of the difference."""
-        of = {name: self.objective.log_likelihood(each, self.references) for name, each in kept.items()}
+        of = {name: self.objective.responses(each, self.references) for name, each in kept.items()}
         first, second = of.values()
         if first is None or second is None:
-            return None
-        found = asdict(compare_paired(LIKELIHOOD, first, second, self.references, seed=seed, groups=self.groups))
-        both = {name: LIKELIHOOD(each, self.references) for name, each in of.items() if each is not None}
-        return {**both, "difference": found.pop("value"), **found}
+            return self.told(None)
+        found = asdict(compare_paired(_MEAN, first, second, self.references, seed=seed, groups=self.groups))
+        both = {name: _MEAN(each, self.references) for name, each in of.items() if each is not None}
+        return self.told({**both, "difference": found.pop("value"), **found})
 
     def check_defined(self) -> None:
         """Refuse a split on which the headline metric says nothing, before any work.

@@ -21,6 +21,7 @@ from prune_heads.runs import FORMATS, DoneBefore, is_of
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.bench import bench
 from prune_heads.studies.curves import compare_estimators, curves, renewed
+from prune_heads.studies.repeated import curves_of_seeds
 from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]
@@ -46,6 +47,8 @@ def _curves(
     """On the task's first split, by these criteria, or those that are asked for; of all heads, or those of blocks."""
     split = TASKS[setup.task].eval_splits[:1] if setup.task in TASKS else ()
     options = Curves(criteria or asked.criterion, seed=asked.seed, steps=asked.steps, split=split, blocks=blocks)
+    if blocks is None:
+        options = replace(options, margin=asked.margin, score_samples=None if criteria else asked.score_samples)
     try:
         return curves(setup, replace(options, score_examples=asked.score_examples), reporter)
     except HeadDescriptorError as error:  # raised before the long work
@@ -92,13 +95,15 @@ def reproduce_job(
     *,
     from_records: bool = False,
     forms: Collection[str] = ("md", "png"),
+    seeds: Sequence[Sequence[Setup]] = (),
 ) -> Shown:
     """Reproduce a table or figure: files `NAME.FORM` in `output`, its records in `records`.
 
     A record that is there, of the same model, data and settings, is not computed again; a study that was killed goes on
     by the store. With `from_records` nothing is computed and no model is loaded. Each study has a reporter of its own,
-    as records keep their own notes. Tables that a README.md in `output` or beside it names between markers are written
-    anew (`fill`).
+    as records keep their own notes. `seeds` are subjects that are fine-tunings of one checkpoint: what can be said of
+    them together is one more record. Where that is not there, or one of them, and nothing is computed, it is left out.
+    Tables that a README.md in `output` or beside it names between markers are written anew (`fill`).
 
     Raises:
         UnfitError: If a model or a task is not one that it can be of, before anything is computed, or there is no
@@ -110,12 +115,27 @@ def reproduce_job(
     if len(subjects) > 1 and not what.several:
         raise RunError(f"{name} must be given one model on one task; got {len(subjects)}")
     records: dict[str, list[Record]] = {study: [] for study in what.studies}
+    of_setup = dict[Setup, Record]()
     for setup, _ in subjects if not from_records else ():
         _check_task(name, setup)
     for setup, asked in subjects:
-        for study, record in _records(name, setup, asked, output / "records", None if from_records else new_reporter):
+        try:
+            found = list(_records(name, setup, asked, output / "records", None if from_records else new_reporter))
+        except UnfitError as error:
+            is_last = setup == subjects[-1][0] and not of_setup
+            if is_last or not from_records or not any(setup in same for same in seeds):
+                raise
+            new_reporter().note(f"{name} is of fewer seeds: {error}")
+            continue
+        for study, record in found:
             _check_fit(name, record["task"], is_translation(record), len(record.get("tables", [None])))
             records[study].append(record)
+            of_setup[setup] = record
+    for same in (same for same in seeds if what.of_seeds and of_setup.keys() >= {*same}):
+        run = partial(curves_of_seeds, same, [of_setup[each] for each in same], subjects[0][1])
+        file = output / "records" / record_name(same[0], "seeds")
+        with suppress(*([UnfitError] if from_records else [])):
+            records.setdefault("seeds", []).append(_record(run, file, None if from_records else new_reporter))
     shown = what.show(records)
     with writing_into("the output folder", output):
         texts: dict[str, Callable[[], str]] = {"md": shown.page.to_markdown, "tex": shown.table.to_latex}
@@ -169,12 +189,11 @@ def _records(
     models = _epochs(setup, folder, from_records=new_reporter is None) if what.over_epochs else [setup.model]
     for study in what.studies:
         for each in (replace(setup, model=model) for model in models):
-            yield study, _record(study, each, asked, folder / record_name(each, study), new_reporter)
+            run = partial(STUDIES[study], each, asked)
+            yield study, _record(run, folder / record_name(each, study), new_reporter)
 
 
-def _record(
-    study: str, setup: Setup, asked: Conditions, file: Path, new_reporter: Callable[[], Reporter] | None
-) -> Record:
+def _record(run: Callable[[Reporter], Record], file: Path, new_reporter: Callable[[], Reporter] | None) -> Record:
     """The record of a study, in its file; not run again if it is there. Without a reporter nothing is computed."""
     there = _readable(read_json(file, "the record of an earlier study")) if file.exists() else None
     if new_reporter is None:
@@ -195,7 +214,7 @@ def _record(
 
     reporter.admit = admit
     try:
-        record = STUDIES[study](setup, asked, reporter)
+        record = run(reporter)
     except DoneBefore:
         assert there is not None
         reporter.note(f"{file.name} is there and is not computed again")

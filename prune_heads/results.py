@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.heads import NUMBERING, HeadScores
-from prune_heads.reporting.ablation import ablation_table, head_rows, in_points, subtitle
+from prune_heads.reporting.ablation import ablation_table, head_rows, in_points, response_of, subtitle
 from prune_heads.reporting.terminal import evaluation_table, score_table
 from prune_heads.reporting.words import Row, data_name
 from prune_heads.tables import Table
@@ -21,7 +21,8 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """As the command of the same name prints it with --json."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        found = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in found.items() if name != "response" or value is not None}
 
     def to_pandas(self) -> "pd.DataFrame":
         """A row a metric, a head or a point, numbers in full; layers and heads are counted from 1."""
@@ -56,6 +57,7 @@ class Evaluation(Result):
     n_heads: int  # heads in all
     likelihood: Row | None = None
     """`value`, `low`, `high` of the mean log-likelihood of the right answer (nats an example), where it is defined."""
+    response: Row | None = None  # the same of another response of the objective, with its `name` and `unit`
 
     @property
     def value(self) -> float:
@@ -127,6 +129,7 @@ class Ablations(Result):
     together: Row | None = None  # what is said of all heads at once; see `prune_heads.studies.together`
     changed: Row | None = None  # cells of how many answers become right (`to_right`) and wrong (`to_wrong`)
     equivalence: Row | None = None  # to no mask, where a margin was named
+    response: Row | None = None  # as `likelihood`, of another response of the objective, with its `name` and `unit`
 
     def table(self) -> Table:
         """Differences in points, layers down and heads across."""
@@ -184,6 +187,7 @@ class Comparison(Result):
     likelihood: Row | None = None
     """The same of the mean log-likelihood of the right answer."""
     changed: list[int] | None = None  # answers that become right, and wrong, under the second
+    response: Row | None = None  # as `likelihood`, of another response of the objective, with its `name` and `unit`
 
     @property
     def difference(self) -> float:
@@ -196,11 +200,12 @@ class Comparison(Result):
         return float(self.rows[0]["p_value"])
 
     def table(self) -> Table:
-        """A row a metric."""
+        """A row a metric, and one of the response beside them."""
+        of = response_of(self.to_json())
         rows = (
             {name: row[name] for name in ("metric", "first", "second", "difference")}
             | {"95% interval": (row["low"], row["high"]), "p": row["p_value"]}
-            for row in self.rows
+            for row in [*self.rows, *([{"metric": f"{of[0]} ({of[1]})", **of[2]}] if of else [])]
         )
         first, second = (" ".join(heads) or "no head" for heads in (self.first, self.second))
         title = f"{data_name(self.task, self.split)}, {self.n_examples} examples; first: {first} pruned, second: "

@@ -11,6 +11,7 @@ from tiny import save_tiny_checkpoint, write_sst2
 
 from prune_heads.errors import DataError, HeadDescriptorError, UnfitError
 from prune_heads.heads import HeadMask
+from prune_heads.objectives.responses import RESPONSES
 from prune_heads.options import Ablation, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.statistics import correlate
@@ -210,7 +211,7 @@ def test_other_metrics_are_tested_by_the_bootstrap(metric, labels, own, tmp_path
     (found,) = record["tables"]
     assert (found["metric"], found["test"], record["headline"]) == (metric, "paired bootstrap", metric)
     assert record["labels"] == (None if metric == "pearson" else ["negative", "positive"])
-    assert (found["likelihood"] is None) is (metric == "pearson")
+    assert (found["likelihood"] is None) is ("response" in found) is (metric == "pearson")
     measured = predictions(own(metric, labels, model))
     for head, value in zip(HEADS, flat(found["value"]), strict=True):
         assert value == measured.metric_of(measured.of(masked("without-one", *head)))
@@ -343,12 +344,25 @@ def test_the_likelihood_as_the_response_of_a_criterion(setup):
     assert "response" not in Lab(setup, Reporter()).scored(replace(asked, response="metric")).report()
 
 
-def test_a_response_that_is_not_defined_is_refused(own, tmp_path):
+def test_of_scores_the_response_is_minus_the_squared_error(own, tmp_path, monkeypatch):
     model = save_tiny_checkpoint(tmp_path / "model", ("score",))
     setup = own("pearson", [str(i % 7 / 2) for i in range(20)], model)
+    apart, heads = predictions(setup), HeadMask.parse("1:1,2 3:1", SHAPE)
+    errors = [(apart.of(mask)[:, 0].astype(float) - apart.references) ** 2 for mask in (HeadMask(SHAPE), heads)]
+    found, both = evaluate(apart, HeadMask(SHAPE)), compare(apart, HeadMask(SHAPE), heads)
+    words = {"name": "minus the squared error", "unit": "squared points of the score"}
+    for each in (found, both):
+        assert each["likelihood"] is None
+        assert each["response"].items() >= words.items()
+    assert found["response"]["value"] == pytest.approx(-errors[0].mean())
+    assert both["response"]["difference"] == pytest.approx(errors[0].mean() - errors[1].mean())
+    asked = Scoring("ablation", score_split="validation", response="likelihood")
+    scored = Lab(setup, Reporter()).scored(asked).scores
+    (found,) = run(setup)["tables"]
+    assert flat(scored.values) == pytest.approx([-each for each in flat(found["response"]["delta"])], abs=1e-9)
+    monkeypatch.setattr(type(apart.objective), "response", RESPONSES["likelihood"])
     with pytest.raises(UnfitError, match="must be defined for --response likelihood; regression has none"):
-        Lab(setup, Reporter()).scored(Scoring("ablation", score_split="validation", response="likelihood"))
-    assert evaluate(predictions(setup), HeadMask(SHAPE))["likelihood"] is None
+        Lab(setup, Reporter()).scored(asked)
 
 
 def test_evaluations_and_comparisons_say_the_likelihood_and_the_flips(setup):

@@ -193,3 +193,26 @@ def test_files_that_are_neither(tmp_path):
     (tmp_path / "text").write_text("r = 0.81")
     with pytest.raises(RunError, match="must be a JSON file"):
         read_series(tmp_path / "text")
+
+
+def test_old_records_hold_no_response(ablation):
+    assert all("response" not in each for each in read_series(ablation("old", {"a": DELTAS})))
+
+
+def test_responses_of_two_kinds_are_refused_and_pairs_differ_in_one_thing(ablation, scores):
+    folder = ablation("mine", {"a": DELTAS, "b": OTHER})
+    file = folder / "record.json"
+    record = json.loads(file.read_text())
+    for table in record["tables"]:
+        table["likelihood"] = {"delta": [[-value for value in row] for row in OTHER]}
+    file.write_text(json.dumps(record))
+    pairs, _ = paired(folder, scores("s", SCORES))
+    short = {"bert a without-one": "a", "bert b without-one": "b", "gradient (example) on train": "s"}
+    short |= {f"{name}, log-likelihood": letter.upper() for name, letter in short.items() if letter != "s"}
+    found = [short[pair["first"]] + short[pair["second"]] for pair in pairs]
+    assert found == ["aA", "ab", "as", "AB", "As", "bB", "bs", "Bs"]
+    assert pairs[found.index("bB")]["pearson"]["value"] == pytest.approx(-1)
+    record["tables"][1] |= {"likelihood": None, "response": {"name": "mine", "unit": "points", "delta": DELTAS}}
+    file.write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"same metric .* has log-likelihood of the right answer, .* has mine"):
+        paired(folder)

@@ -188,6 +188,12 @@ def test_a_loss_is_of_its_example_alone_and_a_likelihood_is_minus_the_loss(name,
         assert likelihood is None
     else:
         np.testing.assert_allclose(likelihood, -alone.numpy(), rtol=1e-4, atol=1e-5)
+    response = subject.objective.responses(kept, batches.references)
+    if name == "translation":  # sentence BLEU, whose oracle is in tests/statistics/test_bleu.py
+        assert response.shape == alone.shape
+        assert ((response >= 0) & (response <= 1)).all()
+    else:
+        np.testing.assert_allclose(response, -alone.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_gated_is_zeroed_is_removed_and_is_what_many_masks_give(subject, batches, predictions, kept):

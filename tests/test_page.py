@@ -53,6 +53,20 @@ def test_an_ablation_gives_a_column_of_points_and_one_of_nats(made, written):
     assert (points["p_adjusted"][2][3], points["alpha"]) == (0.0001, 0.01)
 
 
+def test_another_response_has_a_column_in_its_own_unit(made, written):
+    folder = made.ablate()
+    record = json.loads((folder / "record.json").read_text())
+    (table,) = record["tables"]
+    words = {"name": "minus the squared error", "unit": "squared points of the score"}
+    table |= {"response": {**words, **table["likelihood"]}, "likelihood": None}
+    (folder / "record.json").write_text(json.dumps(record))
+    data = written(folder)
+    other = data["columns"][1]
+    assert (other["title"], other["unit"]) == ("minus the squared error without the head", words["unit"])
+    assert "right answer" not in other["note"]
+    assert not any("record is older" in each["what"] for each in data["missing"] if "log-likelihood" in each["what"])
+
+
 def test_a_column_that_a_later_study_adds_is_shown_as_it_is(made, written):
     new = {"name": "new", "title": "Something new", "values": made.grid(float), "group": "nobody knows it"}
     found = titles(written(made.columns(columns=[new])))

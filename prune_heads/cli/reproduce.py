@@ -27,8 +27,9 @@ Reproduction = Literal[_Table, _Figure, "estimators", "all"]
 """Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
 
 _WHAT = "a file of options"
-# Keys of a file: the models, and the file by which `prune-heads finetune` makes one that is not there.
-_SUBJECT, _FINETUNE = "subject", "finetune"
+# Keys of a file: the models, the file by which `prune-heads finetune` makes one that is not there, and what stands for
+# {seed} in both of several that differ by their seed.
+_SUBJECT, _FINETUNE, _SEEDS = "subject", "finetune", "seeds"
 
 
 class Planned(NamedTuple):
@@ -37,6 +38,7 @@ class Planned(NamedTuple):
     setup: Setup
     conditions: Conditions
     recipe: tuple[Start, Recipe, NewFolder] | None  # by which its model is fine-tuned
+    group: str = ""  # what fine-tunings by several seeds share
 
 
 def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Planned]:
@@ -55,10 +57,25 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Pl
         raise OptionError(f"{file.name}: subject must be tables, written [[subject]].")
     if subjects == [{}] and not {"model", "task"} & {*values, *given}:
         subjects = [dict(each) for each in default_subjects(name)]
-    return [_planned(name, file, {**values, **each}, given) for each in subjects]
+    every = [each for subject in subjects for each in _by_seed(file, {**values, **subject}, given)]
+    return [_planned(name, file, each, given, group) for group, each in every]
 
 
-def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, Any]) -> Planned:
+def _by_seed(file: Path, values: dict[str, Any], given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A subject for each of its seeds, with what they share; one without seeds alone."""
+    seeds, paths = values.pop(_SEEDS, None), {key: str(values.get(key, "")) for key in ("model", _FINETUNE)}
+    if seeds is None or "model" in given:
+        return [("", values)]
+    paths = {key: path for key, path in paths.items() if key == "model" or path}
+    is_many = isinstance(seeds, list) and len({*map(str, seeds)}) >= max(2, len(seeds))
+    if not is_many or not all("{seed}" in path for path in paths.values()):
+        must = "seeds must be a list of two or more, each once, for {seed} in the paths of model and finetune"
+        raise OptionError(f"{file.name}: {must}; got {seeds} and {' and '.join(paths.values())!r}.")
+    put = [{key: path.replace("{seed}", str(seed)) for key, path in paths.items()} for seed in seeds]
+    return [(f"{paths['model']} {values.get('task')}", {**values, **each}) for each in put]
+
+
+def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, Any], group: str) -> Planned:
     setup = {key: option for key, option in options_of(Setup).items() if key != "store"}
     words = words_of(values, file, {**setup, **options_of(Conditions)}, others=(_FINETUNE,))
     words = {"task": default_task(name), **words, **given}
@@ -71,7 +88,7 @@ def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, 
         del known["store"]
         made = {**words_of(read_toml(by, _WHAT, OptionError), by, known), "output": file.parent / values["model"]}
         recipe = (Start.of(made), Recipe.of(made), NewFolder.of(made))
-    return Planned(Setup.of(words), Conditions.of(words), recipe)
+    return Planned(Setup.of(words), Conditions.of(words), recipe, group)
 
 
 def _finetune(*recipe: Any) -> None:
@@ -140,8 +157,10 @@ def reproduce(
             for make in _recipes(subject for subjects in plans.values() for subject in subjects):
                 make()
         for each, subjects in plans.items():
+            groups = dict.fromkeys(subject.group for subject in subjects if subject.group)
+            seeds = [[subject.setup for subject in subjects if subject.group == group] for group in groups]
             try:
-                found = job(each, [subject[:2] for subject in subjects], output, TerminalReporter)
+                found = job(each, [subject[:2] for subject in subjects], output, TerminalReporter, seeds=seeds)
             except UnfitError as error:
                 if name != "all":
                     raise

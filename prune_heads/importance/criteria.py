@@ -42,7 +42,7 @@ class Examples:
     seed: int = 0
     differentiate: Callable[[Predictions, HeadMask | None], GateGradients] | None = None
     """Gives the gradients of the examples where others compute them; None: they are computed here."""
-    response: str = "metric"  # what `ablation` scores by; or `likelihood`, of the right answer
+    response: str = "metric"  # what `ablation` scores by; or `likelihood`, the response of the objective
 
     @cached_property
     def model(self) -> nn.Module:
@@ -118,20 +118,20 @@ def gradient(examples: Examples) -> HeadScores:
 def ablation(examples: Examples) -> HeadScores:
     """The headline metric minus the metric without the head, for each head that is left (paper, sections 3.2 and 4.1).
 
-    Or the same of the mean log-likelihood of the right answer, in nats an example, where that is the response. The
-    standard error is that of the mean of the paired differences of the examples, of a metric that is a mean, such as
-    accuracy; other metrics have none. What the store knows is not computed again.
+    Or the same of the objective's mean response (`Objective.response`), where `likelihood` is asked for. The standard
+    error is that of the mean of the paired differences of the examples, of a metric that is a mean, such as accuracy;
+    other metrics have none. What the store knows is not computed again.
 
-    An `UnfitError` where the log-likelihood is not defined.
+    An `UnfitError` where that is not defined.
     """
     predictions = examples.predictions
     masks = asked_masks(predictions, examples.masked)
     found = predict_masks(predictions, masks)
     if examples.response == "likelihood":
-        every = (predictions.objective.log_likelihood(found[mask], predictions.references) for mask in masks)
+        every = (predictions.objective.responses(found[mask], predictions.references) for mask in masks)
         of = [each for each in every if each is not None]
         if not of:
-            must = "the log-likelihood of the right answer must be defined for --response likelihood"
+            must = f"the {predictions.objective.response.name} must be defined for --response likelihood"
             raise UnfitError(f"{must}; {predictions.objective.name} has none. Take --response metric")
         lost = np.stack([of[0] - each for each in of[1:]], axis=1).astype(np.float64)
         return HeadScores.of_the_rest(lost.mean(axis=0), masks[0], standard_error(lost))

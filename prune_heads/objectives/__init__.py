@@ -38,6 +38,7 @@ class Row:
     """Whether a label names one class, or many in a list, so that names, order and metric may be chosen."""
 
     summary: str = ""  # of the task for files of one's own, where `--task` names it
+    response: str = "likelihood"  # key of `RESPONSES`: a number an example beside the metric
     clustered: str | None = None  # column that examples share which are alike, if it is there and no other is named
 
     @property
@@ -152,8 +153,8 @@ def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[ty
                 raise TaskError(f"an option of an objective must be one of {', '.join(every)}; got {option}")
             raise TaskError(f"{spec.name}: --{option.replace('_', '-')} must be given for {those} only; got {value}")
     if not (rows := rows_for(spec.kind, spec.metric, name)):
-        known = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
-        raise TaskError(f"{spec.name}: the objective must be one of {known}, got {name}")
+        fitting = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
+        raise TaskError(f"{spec.name}: the objective must be one of {fitting}, got {name}")
     return [row.load() for row in rows]
 
 

@@ -19,8 +19,9 @@ from transformers import PreTrainedConfig
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
 from prune_heads.gating import logits_of
-from prune_heads.objectives import METRIC_NAMES, TaskSpec, rows
+from prune_heads.objectives import METRIC_NAMES, OBJECTIVES, TaskSpec, rows
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
+from prune_heads.objectives.responses import RESPONSES, Response
 from prune_heads.objectives.rows import Reader, Split
 from prune_heads.statistics.metrics import Metric, metric_named
 
@@ -161,6 +162,15 @@ class Objective(ABC):
     def log_likelihood(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64] | None:
         """`(n_examples,)`, in nats: of the right answer; None where it is not defined."""
         return None if self.likely is None else kept[:, self.likely].astype(np.float64)
+
+    @property
+    def response(self) -> Response:
+        """A number an example beside the metric: that of its row; of an objective of one's own the log-likelihood."""
+        return RESPONSES[OBJECTIVES[self.name].response if self.name in OBJECTIVES else "likelihood"]
+
+    def responses(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64] | None:
+        """`(n_examples,)`: its `response`, higher is better; None where it is not defined."""
+        return self.response.each(self, kept, references)
 
     def chance(self, references: NDArray[Any]) -> float | None:
         """The headline metric of what needs no model; None where nothing stands for it."""

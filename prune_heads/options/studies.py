@@ -62,7 +62,7 @@ _estimator = partial(
 _response = partial(
     option,
     "What the criterion 'ablation' scores by: the metric, or the log-likelihood of the right answer, which ranks heads "
-    "better.",
+    "better; of scores minus the squared error, of translations sentence BLEU.",
     "metric",
     shown=lambda of: of.response if "ablation" in (of.criterion, *of.criterion) else None,
     since="later",
@@ -74,6 +74,13 @@ _blocks = partial(
 )
 _heads = partial(option, reach="content", is_path=ending(".json"))  # records hold the heads, not the file that has them
 _scored = partial(option, "Score on the first N examples only; for 'ablation' of a curve with --score-split.", low=1)
+_score_samples = partial(
+    option,
+    "Number of disjoint random scoring samples, 5 or more: areas get intervals for other samples, too. Short data are "
+    "resampled instead.",
+    low=5,
+    since="later",
+)
 _seed = partial(option, "Seed of random choices and of the bootstrap.", 0, low=0)
 _steps = partial(option, "Number of steps of a curve, from no pruned head to all of them.", 10, low=1)
 _runs = partial(option, "Number of timed runs of each model, taken in turn after a warm-up.", 6, low=6)
@@ -161,6 +168,7 @@ class Curves(Group):
     split: tuple[str, ...] = _splits()
     margin: float | None = _margin()
     response: Response = _response()
+    score_samples: int | None = _score_samples()
 
     def by(self, criterion: str) -> Scoring:
         """How one of the criteria scores."""
@@ -275,6 +283,8 @@ class Conditions(Group):
         is_many=True,
     )
     runs: int = _runs(reach="content")
+    margin: float | None = _margin(default=0.01, reach="content")
+    score_samples: int | None = _score_samples(reach="content")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A record holds differences of metrics; people read signed points, hundredths. Layers, by row, and heads count from 1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prune_heads.reporting.words import Record, Row, heads_table, interval, layer_names, metric_name, subject_of
 from prune_heads.tables import MARK, Cell, Form, Page, Table
@@ -128,18 +128,26 @@ def ablation_table(table: Record, title: str, *, narrow: bool = False) -> Table:
         f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg for {bh}.",
         *_together(table),
         *_equivalence(table),
-        *_likelihood(table),
+        *_response(table),
     )
     return heads_table(title, table, rows, form, notes, absent=f"{ABSENT:>{width}}", gap=0 if narrow else 2)
 
 
-def _likelihood(table: Record) -> Iterator[str]:
-    """What the ablations do to the log-likelihood of the right answer, where it was measured."""
-    if found := table.get("likelihood"):
+def response_of(found: Record) -> tuple[str, str, Record] | None:
+    """What records say of the response beside the metric: its name, its unit, and the numbers; None if nothing."""
+    if (of := found.get("likelihood")) is not None:
+        return "log-likelihood of the right answer", "nats", of if isinstance(of, Mapping) else {"value": of}
+    return (of["name"], of["unit"], of) if (of := found.get("response")) else None
+
+
+def _response(table: Record) -> Iterator[str]:
+    """What the ablations do to the response beside the metric, where it was measured."""
+    if of := response_of(table):
+        name, unit, found = of
         rows = list(head_rows({**found, "value": found["delta"], "blocks": table["blocks"]}))
         most, n = min(rows, key=lambda row: row["delta"]), sum(row["p_holm"] < table["alpha"] for row in rows)
         yield (
-            f"Log-likelihood of the right answer: {found['base']:.4f} nats an example with all heads; the largest loss "
+            f"{name[:1].upper()}{name[1:]}: {found['base']:.4f} {unit} an example with all heads; the largest loss "
             f"is {max(0.0, -most['delta']):.4f} ({most['layer']}:{most['head']}); significant after Holm {n} "
             f"({found['test']})."
         )

@@ -1,14 +1,18 @@
 """Curves of several criteria, what a record holds of them, and their page; the page of `prune-heads correlate`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
+from prune_heads.reporting.ablation import response_of
 from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, subject_of
+from prune_heads.statistics.margins import kept_up_to
 from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
 
+REACHED = ("shown up to, %", "open up to, %", "refuted from, %")
 _AGREEMENT = {
     "Pearson r (95% interval)": Form(lambda pair: interval(pair, "pearson", "")),
     "Spearman (95% interval)": Form(lambda pair: interval(pair, "spearman", "")),
@@ -59,6 +63,11 @@ class Line:
         return list(low), list(high)
 
     @property
+    def kept(self) -> Record | None:
+        """How far less than a margin is lost, see `kept_of` of the studies; None where that was not asked."""
+        return next((each for each in self.about.get("kept") or () if each["split"] == self.split), None)
+
+    @property
     def label(self) -> str:
         """What to call it, e.g. `gradient (example), re-scored`, `random (20 draws)`.
 
@@ -93,6 +102,18 @@ def lines(record: Record) -> dict[str, list[Line]]:
     return {split: [Line(record, line, split) for line in found] for split in splits}
 
 
+def reached(kept: Record | None, at: Sequence[float]) -> Row:
+    """Where on a curve, of points `at` shares: how far a loss below the margin is shown, open, and from where refuted.
+
+    None for not even the first point, for nothing that is open, for nowhere; and where it was not tested.
+    """
+    if kept is None:
+        return dict.fromkeys(REACHED)
+    n, lost = kept_up_to([point["verdict"] for point in kept["points"]])
+    shown, still = (at[end - 1] if end else None for end in (n, lost if lost > n else 0))
+    return dict(zip(REACHED, (shown, still, at[lost] if lost < len(at) else None), strict=True))
+
+
 def pruned(record: Record) -> str:
     """What the share is of: `heads pruned`, or `heads of blocks E pruned` where only these go."""
     blocks = record.get("configuration", {}).get("blocks")
@@ -102,10 +123,11 @@ def pruned(record: Record) -> str:
     return f"heads of {noun} {', '.join(blocks)} pruned"
 
 
-def by_percent(named: Mapping[str, Line]) -> dict[float, Row]:
-    """Share pruned, in percent -> `heads`, how many these are, and the metric of each line, None where it has none."""
+def by_percent(named: Mapping[str, Line], of: Callable[[Record], Any] = itemgetter("value")) -> dict[float, Row]:
+    """Share pruned, in percent -> `heads`, how many, and the metric of each line, or what `of` takes of a point."""
+    found = {name: {point["percent"]: of(point) for point in line.points} for name, line in named.items()}
     counts = {point["percent"]: point["n_pruned"] for line in reversed(list(named.values())) for point in line.points}
-    values = {percent: {name: line.values.get(percent) for name, line in named.items()} for percent in sorted(counts)}
+    values = {percent: {name: values.get(percent) for name, values in found.items()} for percent in sorted(counts)}
     return {percent: {"heads": counts[percent], **row} for percent, row in values.items()}
 
 
@@ -121,13 +143,36 @@ def curve_page(record: Record) -> Page:
         rows: list[Row] = [{"pruned": f"{percent:g}%", **row} for percent, row in by_percent(named).items()]
         rows.append({"pruned": "area", **areas})
         tables.append(Table.of(split, rows, dict.fromkeys(named, ".4f"), n_foot=1))
+        if of := response_of(next((point for line in of_split for point in line.points), {})):
+            rows = [{"pruned": f"{x:g}%", **row} for x, row in by_percent(named, _mean).items()]
+            tables.append(Table.of(f"{split}: {of[0]}, mean ({of[1]})", rows, dict.fromkeys(named, ".4f")))
     pairs = record["correlations"]
     agreement = [{"scores": f"{pair['first']} and {pair['second']}"} | _agreement(pair) for pair in pairs]
     below = [Table.of("Correlation of the scores before any head goes", agreement, _AGREEMENT)] if agreement else []
     mean = "; mean of several draws" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
     note = f"Shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}."
     title = f"{subject_of(record)}: {metric_name(record)} by {pruned(record)}"
-    return Page(f"{title}, lowest score first", (*tables, note, *_kept(record), *below))
+    return Page(f"{title}, lowest score first", (*tables, note, *_sampled(record), *_kept(record), *below))
+
+
+def _mean(point: Record) -> float | None:
+    return of[2]["value"] if (of := response_of(point)) else None
+
+
+def _sampled(record: Record) -> list[Table]:
+    """Areas and their differences for other scoring samples, where some were drawn."""
+    if not (about := record.get("score_samples")):
+        return []
+    rows = (
+        {"split": row["split"], "area": row["first"] + (f" - {row['second']}" if row["second"] else "")}
+        | {"value": row["value"], "95% interval": (row["low"], row["high"])}
+        for row in record["sampled_areas"]
+    )
+    sizes = ", ".join(f"{name} {max(each):,}" for name, each in about["n_examples"].items())
+    how = "disjoint samples, their mean" if about["disjoint"] else "resamples, around that of the curve"
+    note = f"{record['configuration']['score_samples']} {how}; examples of each: {sizes or 'none needed'}."
+    forms = {"value": "+.4f", "95% interval": "+.4f to"}
+    return [Table.of("Areas, for other scoring samples and other examples", rows, forms, (note,), n_keys=2)]
 
 
 def _kept(record: Record) -> list[Table]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from prune_heads.descriptors import Head, HeadCounts
 from prune_heads.heads import HeadMask
+from prune_heads.reporting.ablation import response_of
 from prune_heads.reporting.curves import curve_table
 from prune_heads.reporting.words import (
-    NATS,
     Record,
     data_name,
     heads_table,
@@ -77,10 +77,10 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
     curve = [curve_table(record)] if record["curve"] else []
     heads = f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}"
     kept = [
-        f"{row['split']}: the {NATS} changes by {found['difference']:+.4f} ({found['low']:+.4f} to "
-        f"{found['high']:+.4f}){_flips(row)}."
+        f"{row['split']}: the {of[0]} ({of[1]}) changes by {of[2]['difference']:+.4f} ({of[2]['low']:+.4f} to "
+        f"{of[2]['high']:+.4f}){_flips(row)}."
         for row in record["rows"]
-        if (found := row.get("likelihood"))
+        if (of := response_of(row))
     ]
     kept += [
         f"{row['split']}: less than {found['margin']:g} of {metric_name(record)} lost: {_VERDICTS[found['verdict']]} "
@@ -114,8 +114,10 @@ def evaluation_table(report: Record) -> Table:
     pruned = f"pruned: {' '.join(report['heads_pruned'])}" if report["heads_pruned"] else "no head pruned"
     ends = report["intervals"]
     rows = [{"metric": name, "value": value, "95% interval": ends[name]} for name, value in report["metrics"].items()]
-    if found := report.get("likelihood"):
-        rows.append({"metric": NATS, "value": found["value"], "95% interval": (found["low"], found["high"])})
+    if of := response_of(report):
+        name, unit, found = of
+        row = {"metric": f"{name} ({unit})", "value": found["value"]}
+        rows.append({**row, "95% interval": (found["low"], found["high"])})
     title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}"
     return Table.of(title, rows, {"value": ".4f", "95% interval": ".4f to"})
 

@@ -30,9 +30,6 @@ def metric_title(metric: str) -> str:
     return _METRICS.get(metric, metric.replace("_", " "))
 
 
-NATS = "log-likelihood of the right answer (nats)"
-
-
 def metric_name(record: Record) -> str:
     """That of the headline metric."""
     return metric_title(str(record["headline"]))

@@ -140,11 +140,21 @@ def _bleu(predictions: Array, references: Array, weights: Array) -> Array:
     quarter, and so on. Where no word is right, or no translation has four words, BLEU is 0.
     """
     sums = weights @ predictions.astype(float)
-    right, total, length, wanted = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
+    return np.where((sums[..., 4:8] > 0).all(axis=-1), sentence_bleu(sums), 0.0)
+
+
+def sentence_bleu(counts: Array) -> Array:
+    """BLEU of each translation alone, `(m,)` of counts `(m, N_COUNTS)`, as a share.
+
+    As sacrebleu's `sentence_score` with its effective order: over the lengths of n-grams that the translation has.
+    """
+    counts = counts.astype(float)
+    right, total, length, wanted = counts[..., :4], counts[..., 4:8], counts[..., 8], counts[..., 9]
     smoothed = np.where(right > 0, right, 0.5 ** np.cumsum(right == 0, axis=-1))
-    mean = np.exp(np.log(smoothed / np.maximum(total, 1)).mean(axis=-1))
+    logs = np.where(total > 0, np.log(smoothed / np.maximum(total, 1)), 0.0)
+    mean = np.exp(logs.sum(axis=-1) / np.maximum((total > 0).sum(axis=-1), 1))
     brevity = np.exp(np.minimum(0, 1 - wanted / np.maximum(length, 1)))
-    return np.asarray(np.where((right > 0).any(axis=-1) & (total > 0).all(axis=-1), brevity * mean, 0.0))
+    return np.asarray(np.where((right > 0).any(axis=-1), brevity * mean, 0.0))
 
 
 _UNLIKE = {

@@ -136,7 +136,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
 
     All heads are on the same resamples, of groups of examples where the split has some; they are enough for the
     smallest p to survive a correction over all heads. `likelihood` says the same of the mean log-likelihood of the
-    right answer (nats an example); None where there is none. `changed` counts the answers that become right and wrong.
+    right answer (nats an example), `response` of another one. `changed` counts answers that become right and wrong.
 
     Args:
         options: Which ablations.
@@ -169,12 +169,12 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
     exact = [exact_p(measure, base, each, references, groups) for each in answers]
     differences = metric_differences(measure, base, answers, references, groups)
     tests, columns = told(differences, test_of(measure, groups), exact, flips if measure.is_share else None)
-    likelihood = None
-    if (likelihoods := found.likelihoods([gone, *masks.values()])) is not None:
-        changes = (likelihoods[:, 1:] - likelihoods[:, :1]).astype(np.float64)
+    response = None
+    if (responses := found.responses([gone, *masks.values()])) is not None:
+        changes = responses[:, 1:] - responses[:, :1]
         test = BOOTSTRAP if groups is None else GROUPED
         of_each = told(mean_differences(changes, groups), test, [None] * len(masks), None)[1]
-        likelihood = {"base": float(likelihoods[:, 0].mean()), **of_each}
+        response = {"base": float(responses[:, 0].mean()), **of_each}
     about: dict[str, Any] = {"split": predictions.split.name, "kind": options.kind, "metric": measure.name}
     about |= {"base": found.value(gone), "base_interval": list(found.interval(gone))}
     about |= {"n_examples": len(references), "numbering": NUMBERING}
@@ -190,7 +190,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         verdicts = cells([equivalent(*each, options.margin) for each in ends])
         about["equivalence"] = {"margin": options.margin, **shown, "verdict": verdicts}
     best = None if chosen is None else _best(options, dict(zip(masks, tests, strict=True)), chosen)
-    return {**about, **columns, "alpha": ALPHA, "best": best, "likelihood": likelihood}
+    return {**about, **columns, "alpha": ALPHA, "best": best, **predictions.told(response)}
 
 
 def n_resamples(n_tests: int) -> int:

@@ -17,6 +17,7 @@ from prune_heads.ablation import ablations
 from prune_heads.errors import OptionError, UnfitError
 from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.importance import CRITERIA
+from prune_heads.objectives.responses import LIKELIHOOD
 from prune_heads.options import Ablation, Cluster, Pairs, RandomMasks, Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
@@ -61,8 +62,8 @@ def ablate_random(
 ) -> Found:
     """Random masks on one half of a split, single effects on the other, so that they share no noise.
 
-    Examples that belong together are in the same half. A table a split and response (the metric and the log-likelihood
-    of the right answer, where it is defined): of each fraction the mean loss, the ratio of the mean measured loss to
+    Examples that belong together are in the same half. A table a split and response (the metric and the objective's
+    response, where it is defined): of each fraction the mean loss, the ratio of the mean measured loss to
     the mean sum of single ones, and Spearman's correlation over masks of the measured with the summed, by the single
     effects and by each criterion that looks at no answers, with its 95% interval.
 
@@ -141,10 +142,11 @@ def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
 
 
 def _responses(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """The metric under each mask, and the mean log-likelihood of the right answer where it is defined."""
+    """The metric under each mask, and the mean response where it is defined."""
     yield measured.predictions.measure.name, np.array([measured.value(mask) for mask in masks])
-    if (likelihoods := measured.likelihoods(masks)) is not None:
-        yield "likelihood", likelihoods.mean(axis=0, dtype=np.float64)
+    if (responses := measured.responses(masks)) is not None:
+        response = measured.predictions.objective.response
+        yield "likelihood" if response is LIKELIHOOD else response.name, responses.mean(axis=0, dtype=np.float64)
 
 
 def _rows(

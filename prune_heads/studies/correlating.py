@@ -3,11 +3,12 @@
 A series is a number a head, from a file, as the record of `prune-heads correlate` holds it: `name`, `source` (of the
 file or folder, without its path), `kind` (`ablation` or `scores`), `n_heads` that were measured, `values` (one row a
 block; None for a head that was not measured), and of an ablation its `ablation` (key of `prune_heads.ablation.KINDS`),
-`metric` and `labels` (None for regression). `model` and `fingerprint` are None where the file does not know them.
+`metric` and `labels` (None for regression). A response beside the metric is a series after it, whose `metric` is its
+name and `response` its unit. `model` and `fingerprint` are None where the file does not know them.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations
 from math import isfinite
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 
 from prune_heads.errors import LabelError, RunError
 from prune_heads.files import read_json
+from prune_heads.objectives.responses import LIKELIHOOD
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, SCORES_FILE, Study
 from prune_heads.statistics import correlate
@@ -32,8 +34,9 @@ Series = dict[str, Any]
 def correlate_files(paths: Sequence[Path], reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads correlate`: the series of all files, each by a name of its own, and how they agree.
 
-    Every pair: `{"first", "second", "first_measure", "second_measure", "n_heads", "pearson", "spearman"}`. Series of
-    different models are noted, once for two models, of which there may be many series.
+    Every pair: `{"first", "second", "first_measure", "second_measure", "n_heads", "pearson", "spearman"}`; but a metric
+    and a response only of one table. Series of different models are noted, once for two models, of which there may be
+    many series.
 
     Raises:
         RunError: If a file cannot be read, or the heads, or the metrics of two ablations, are not the same.
@@ -47,7 +50,10 @@ def correlate_files(paths: Sequence[Path], reporter: Reporter) -> dict[str, Any]
             each["name"] += f" ({n})"
     study.begin(series=series)
     told, found = set[frozenset[str | None]](), []
-    for first, second in combinations(series, 2):
+    for (i, first), (j, second) in combinations(enumerate(series), 2):
+        is_across = "scores" not in (first["kind"], second["kind"]) and ("response" in first) != ("response" in second)
+        if is_across and (j > i + 1 or "response" in first):
+            continue
         _check(first, second)
         models = frozenset((first["fingerprint"], second["fingerprint"]))
         if len(models) == 2 and None not in models and models not in told:
@@ -62,7 +68,7 @@ def correlate_files(paths: Sequence[Path], reporter: Reporter) -> dict[str, Any]
 
 
 def read_series(path: Path) -> list[Series]:
-    """What `prune-heads ablate --output` (a series a split) or `prune-heads score --output` has written.
+    """What `prune-heads ablate --output` (a series a split and response) or `prune-heads score --output` has written.
 
     Args:
         path: The folder, or the record.json or scores.json in it.
@@ -80,7 +86,7 @@ def read_series(path: Path) -> list[Series]:
         if path.is_dir() and not file.is_file():
             problem = f"{source} holds no {SCORES_FILE} and no {RECORD_FILE}"
         elif (value := read_json(file, "a file to correlate")).get("command") == "ablate" and "pairs" not in value:
-            return [_ablation(value, table, source) for table in value["tables"]]
+            return [each for table in value["tables"] for each in _ablation(value, table, source)]
         elif "scores" in value:
             record = file.resolve().with_name(RECORD_FILE)
             model = read_json(record, "the record beside the scores").get("model") if record.is_file() else None
@@ -91,12 +97,17 @@ def read_series(path: Path) -> list[Series]:
     raise RunError(f"{must} its {RECORD_FILE} or {SCORES_FILE}; {problem}. Name another")
 
 
-def _ablation(record: Mapping[str, Any], table: Mapping[str, Any], source: str) -> Series:
+def _ablation(record: Mapping[str, Any], table: Mapping[str, Any], source: str) -> Iterator[Series]:
     model, labels = record["model"], record["labels"]
     name = f"{model['name']} {table['split']} {table['kind']}"
     of_ablation = {"ablation": table["kind"], "metric": table["metric"], "labels": labels and [*map(str, labels)]}
     about = {**of_ablation, "model": model["name"], "fingerprint": model["fingerprint"]}
-    return {"name": name, "source": source, "kind": "ablation", **about, **_measured(table["delta"])}
+    yield {"name": name, "source": source, "kind": "ablation", **about, **_measured(table["delta"])}
+    likelihood = table.get("likelihood") and {**LIKELIHOOD._asdict(), **table["likelihood"]}
+    if of := likelihood or table.get("response"):
+        about |= {"metric": of["name"], "response": of["unit"]}
+        said = f"{name}, {of['name'].removesuffix(' of the right answer')}"
+        yield {"name": said, "source": source, "kind": "ablation", **about, **_measured(of["delta"])}
 
 
 def _scores(scores: Mapping[str, Any], model: Mapping[str, Any], source: str) -> Series:
@@ -123,7 +134,7 @@ def _check(first: Series, second: Series) -> None:
     two = (first, second)
     shapes: list[Any] = [[len(row) for row in each["values"]] for each in two]
     must: list[Any] = [(RunError, "heads", shapes, "Correlate models of one shape")]
-    if "scores" not in (first["kind"], second["kind"]):
+    if "scores" not in (first["kind"], second["kind"]) and ("response" in first) == ("response" in second):
         labels = [", ".join(sorted(each["labels"] or ())) or "scores instead" for each in two]
         metrics = [each["metric"] for each in two]
         must.append((LabelError, "labels", labels, "Correlate data sets of one kind of task"))

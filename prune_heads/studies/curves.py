@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from prune_heads.errors import UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
@@ -23,6 +24,7 @@ from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.statistics.margins import kept_up_to
 from prune_heads.studies.ablating import among
 from prune_heads.studies.measuring import Measured
+from prune_heads.studies.repeated import areas_sampled, samples_of
 from prune_heads.studies.scoring import Lab, note_oracle, score
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import removed_heads
@@ -46,6 +48,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     Raises:
         DataError: If the metric is undefined on a split.
         HeadDescriptorError: If a block is not there, or no head is left in them.
+        UnfitError: If there are too few examples for scoring samples.
         PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
     """
     rows = {name: criterion_of(name) for name in options.criterion}  # one's own that does not fit is refused first
@@ -61,16 +64,29 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     shown = [row.name or name for name, row in rows.items()]
     if len({*shown}) < len(shown):  # files of one name in several folders
         shown = list(rows)
-    sources = {said: row.source for said, row in zip(shown, rows.values(), strict=True) if row.name}  # of one's own
+    said = dict(zip(rows, shown, strict=True))
+    sources = {said[name]: row.source for name, row in rows.items() if row.name}  # of one's own
     own = {"criteria": shown, "criterion_source": sources} if sources else {}
     scored_on = {name: identify_split(each.split) for name, each in examples.items()}
     study.begin(setup, options, own, **identify(subject, splits), scored_on=scored_on)
     for each in every:
         each.check_defined()
+    for each in (*examples.values(), *every) if options.score_samples else ():
+        if each.n_units < 2:
+            must = "scoring samples need two examples or groups of examples at least, and two to measure on"
+            raise UnfitError(f"{must}; {each.split.name} has one. Leave --score-samples out")
     ranked = [order_of(subject, options, name, examples.get(name), going) for name in rows]
-    orders = [({**a, "criterion": said}, s, draws) for said, (a, s, draws) in zip(shown, ranked, strict=True)]
+    orders = [({**a, "criterion": said[name]}, s, draws) for name, (a, s, draws) in zip(rows, ranked, strict=True)]
+    is_disjoint, samples = True, dict[str, list[Predictions]]()
+    if n_samples := options.score_samples:
+        is_disjoint, samples = samples_of(examples, lab, n_samples, options.seed)
+    sampled = {
+        said[name]: [order_of(subject, options, name, each, going)[2][0] for each in parts]
+        for name, parts in samples.items()
+    }
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
+    masks += [mask for of in sampled.values() for sample in of for mask in sample]
     measured = [Measured(each, masks, options.seed) for each in every]
     study.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
@@ -78,13 +94,20 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
         for line, (_, _, draws) in zip(lines, orders, strict=True):
             every_split = measured if len(draws) == 1 else ()
             line["kept"] = [kept_of(draws[0], each, margin, options.seed) for each in every_split]
+    of_samples: dict[str, Any] = {}
+    if n_samples:
+        sizes = {said[name]: [len(each.split) for each in parts] for name, parts in samples.items()}
+        of_samples["score_samples"] = {"disjoint": is_disjoint, "n_examples": sizes}
+        how = {"n": n_samples, "seed": options.seed, "is_disjoint": is_disjoint}
+        draws_of = {about["criterion"]: draws for about, _, draws in orders}
+        of_samples["sampled_areas"] = [row for on in measured for row in areas_sampled(draws_of, sampled, on, **how)]
     study.lap("statistics")
     there = ~np.concatenate((going - every[0].gone).keep())
     scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]
     agree = [{"first": a, "second": b, **correlate(x, y)} for (a, x), (b, y) in combinations(scored, 2)]
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "costs": costs_of(subject.classifier)}
     flips = {"flips": [found for each in every for found in each.corrections]} if setup.dtype == "mixed" else {}
-    return study.record(subject.device, **about, **flips, lines=lines, correlations=agree)
+    return study.record(subject.device, **about, **flips, **of_samples, lines=lines, correlations=agree)
 
 
 def order_of(subject: Subject, options: Curves, criterion: str, examples: Predictions | None, going: HeadMask) -> Order:
@@ -130,12 +153,12 @@ def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[st
             point["n_pruned"] = len(masks[0])
             point["value"] = statistics.mean(values)  # exact: of equal numbers it is the number
             pruned = masks[0].descriptors() if is_one else None
-            found = each.likelihoods(masks)
+            found = each.responses(masks)
             mean = None if found is None else float(found.mean(dtype=np.float64))
             base = each.answers(each.predictions.gone) if is_one else None
             changed = None if base is None else each.predictions.changed(base, each.answers(masks[0]))
             point |= {"heads_pruned": pruned, "low": low, "high": high}
-            points.append({**point, "likelihood": mean, "changed": changed})
+            points.append({**point, **each.predictions.told(mean), "changed": changed})
     shown = scores.to_json()["scores"] if is_one else None
     return {**about, "n_draws": len(draws), "scores": shown, "areas": areas(points), "points": points}
 

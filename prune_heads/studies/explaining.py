@@ -36,7 +36,8 @@ def read_run(path: Path, shape: Sequence[int]) -> Other:
     source = path.resolve().name
     record = read_json(path / RECORD_FILE, "the record of a run") if (path / RECORD_FILE).is_file() else {}
     try:
-        found: Any = _said(record) if record.get("command") == "roles" else read_series(path)
+        is_roles = record.get("command") == "roles"
+        found: Any = _said(record) if is_roles else [each for each in read_series(path) if "response" not in each]
     except (KeyError, TypeError, ValueError) as fault:
         must = "--against must be what 'prune-heads roles --output' writes"
         raise RunError(f"{must}; {source} is damaged ({type(fault).__name__}: {fault}). Make it again") from fault

@@ -39,9 +39,9 @@ class Measured:
         """What is predicted."""
         return self.predictions.answers(self.kept[mask])
 
-    def likelihoods(self, masks: Iterable[HeadMask]) -> NDArray[np.float64] | None:
-        """`(n_examples, n_masks)`, in nats: log-likelihood of the right answer; None where it is not defined."""
-        of, references = self.predictions.objective.log_likelihood, self.predictions.references
+    def responses(self, masks: Iterable[HeadMask]) -> NDArray[np.float64] | None:
+        """`(n_examples, n_masks)`: the objective's response; None where it is not defined."""
+        of, references = self.predictions.objective.responses, self.predictions.references
         found = [each for mask in masks if (each := of(self.kept[mask], references)) is not None]
         return np.stack(found, axis=1) if found else None
 
@@ -65,7 +65,7 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
         predictions.warn_if_below_chance(logits)
     about = {"task": subject.task.spec.name, "split": split.name, "n_examples": len(split)}
     about |= {"metrics": predictions.metrics(logits), "intervals": predictions.intervals(logits, seed)}
-    about |= {"likelihood": predictions.likelihood(logits, seed)}
+    about |= predictions.response(logits, seed)
     return {**about, "heads_pruned": mask.descriptors(), "n_heads": mask.n_total}
 
 
@@ -80,7 +80,7 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
     about = {"task": task, "split": split.name, "n_examples": len(split)}
     about |= {"first": first.descriptors(), "second": second.descriptors()}
     changed = predictions.changed(*map(predictions.answers, kept.values()))
-    about |= {"likelihood": predictions.likelihoods_compared(kept, seed), "changed": changed}
+    about |= {**predictions.responses_compared(kept, seed), "changed": changed}
     return {**about, "rows": list(predictions.compared(kept, compare_paired, seed))}
 
 

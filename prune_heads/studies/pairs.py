@@ -146,7 +146,7 @@ def interactions(found: Measured, pairs: Sequence[Pair], seed: int) -> dict[str,
     """
     predictions, heads = found.predictions, list(dict.fromkeys(chain(*pairs)))
     gone, *masks = masks_of_pairs(predictions.gone, pairs)
-    likelihoods = found.likelihoods([gone, *masks])
+    likelihoods = found.responses([gone, *masks])
     assert likelihoods is not None  # see `check_likelihood`
     losses, values = likelihoods[:, :1] - likelihoods[:, 1:], np.array([found.value(mask) for mask in masks])
     first, second = np.array([[heads.index(head) for head in pair] for pair in pairs]).T

@@ -263,7 +263,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
                 if row["metric"] == each.measure.name:
                     kept = {"base": before, "pruned": pruned}
                     both = each.answers(before), each.answers(pruned)
-                    rows[-1]["likelihood"] = each.likelihoods_compared(kept, scoring.seed)
+                    rows[-1] |= each.responses_compared(kept, scoring.seed)
                     rows[-1]["changed"] = each.changed(*both)
                     if options.margin is not None:
                         rows[-1]["kept"] = each.kept_within(options.margin, *both, scoring.seed)

@@ -41,22 +41,24 @@ def test_json_is_its_contract_and_the_folder_is_complete(invoke, ablated, scored
     assert list(report) == ["series", "correlations"]
     assert [(each["name"], each["source"], each["kind"], each["n_heads"]) for each in report["series"]] == [
         ("mini validation_matched without-one", "ablated", "ablation", 8),
+        ("mini validation_matched without-one, log-likelihood", "ablated", "ablation", 8),
         ("mini validation_mismatched without-one", "ablated", "ablation", 8),
+        ("mini validation_mismatched without-one, log-likelihood", "ablated", "ablation", 8),
         ("gradient (example) on train", "scored", "scores", 24),
     ]
     scores = json.loads((scored / "scores.json").read_text())
-    assert report["series"][2]["values"] == scores["scores"]
-    assert [pair["n_heads"] for pair in report["correlations"]] == [8, 8, 8]
+    assert report["series"][4]["values"] == scores["scores"]
+    assert [pair["n_heads"] for pair in report["correlations"]] == [8] * 8
     record = json.loads((ablated / "record.json").read_text())
     of_ablate, *_ = record["correlations"]
     assert (
-        report["correlations"][0].items()
+        report["correlations"][1].items()
         >= {name: of_ablate[name] for name in ("n_heads", "pearson", "spearman")}.items()
     )
-    assert report["correlations"][1]["first_measure"] == "loss without the head"
+    assert report["correlations"][2]["first_measure"] == "loss without the head"
     assert "different models" not in done.stderr
 
-    stems = ["scatter-1-2", "scatter-1-3", "scatter-2-3"]
+    stems = [f"scatter-{pair}" for pair in ("1-2", "1-3", "1-5", "2-4", "2-5", "3-4", "3-5", "4-5")]
     files = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")} | {"record.json", "table.md"}
     kept = snapshot(out[1])
     assert kept.keys() == files
@@ -65,7 +67,8 @@ def test_json_is_its_contract_and_the_folder_is_complete(invoke, ablated, scored
     record = json.loads(kept["record.json"])
     assert report.items() <= record.items()
     assert (record["command"], record["notes"]) == ("correlate", [])
-    assert "loss without the head (points)" in kept["scatter-1-3.svg"].decode()
+    assert "loss without the head (points)" in kept["scatter-1-5.svg"].decode()
+    assert "loss without the head (nats)" in kept["scatter-2-5.svg"].decode()
 
 
 def test_terminal_and_markdown_say_the_same(invoke, ablated, scored, out, json_of):
@@ -79,11 +82,11 @@ def test_terminal_and_markdown_say_the_same(invoke, ablated, scored, out, json_o
             text = f"{r['value']:.2f} ({r['low']:.2f} to {r['high']:.2f})"
             assert text in done.stdout
             assert text in table
-    assert "| 1: loss without the head | 3: score | 8 |" in table
-    assert re.search(r"1: loss without the head +3: score +8", done.stdout)
+    assert "| 1: loss without the head | 5: score | 8 |" in table
+    assert re.search(r"1: loss without the head +5: score +8", done.stdout)
     narrow = invoke("correlate", ablated, scored, COLUMNS="80").stdout
     assert max(map(len, narrow.splitlines())) <= 80
-    for cell in (text, "1: loss", "mini validation_mismatched without-one"):
+    for cell in (text, "1: loss", "mini validation_mismatched without-one, log-likelihood"):
         assert cell in narrow
     assert "…" not in narrow
 
@@ -110,6 +113,7 @@ def test_what_is_undefined_is_said_in_words_and_drawn(n, invoke, ablated, out, t
     def change(record):
         for table in record["tables"]:
             table["delta"][:2] = [[0.0] * n + [None] * (4 - n), [None] * 4]
+            table["likelihood"] = None
 
     folder = spoil(ablated, tmp_path / "spoilt", change)
     report = json_of(invoke("correlate", folder, folder, *out, "--json"))

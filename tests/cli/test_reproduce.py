@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from tiny import write_sst2
+from transformers import AutoModelForSequenceClassification
 
 from prune_heads import reproduction
 from prune_heads.cli.reproduce import Reproduction
@@ -18,6 +20,7 @@ from prune_heads.progress import Reporter
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import STUDIES, record_name
 from prune_heads.studies.scoring import Found
+from prune_heads.surgery import zero_heads
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
 MINI += ("--steps", "2")
@@ -258,6 +261,67 @@ def test_a_model_that_is_not_there_is_fine_tuned_once_and_its_epochs_are_compare
     shutil.rmtree(tmp_path / "tuned")  # a clean clone has the records alone
     assert json_of(invoke(*both, "--from-records")) == first
     assert not (tmp_path / "tuned").exists()
+
+
+@pytest.fixture(scope="module")
+def by_seed(tmp_path_factory, checkpoint):
+    """Two subjects: a model by two seeds, which are copies with another head 1:1, and one alone."""
+    folder = tmp_path_factory.mktemp("seeds")
+    write_sst2(folder / "data")
+    for seed in (1, 2):
+        model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+        zero_heads(model, f"{seed}:1,2")
+        model.save_pretrained(folder / f"tuned-{seed}")
+        for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
+            if (checkpoint / name).exists():
+                shutil.copy(checkpoint / name, folder / f"tuned-{seed}")
+    subject = f'task = "sst2"\ndata_dir = "data"\nmodel = "{checkpoint}"\n'
+    (folder / "figure6.toml").write_text(
+        f'steps = 4\n[[subject]]\n{subject}[[subject]]\ntask = "sst2"\ndata_dir = "data"\n'
+        'model = "./tuned-{seed}"\nseeds = [1, 2]\n'
+    )
+    return folder
+
+
+def test_seeds_are_one_subject_by_hand(invoke, json_of, by_seed, tmp_path):
+    """Means and losses of the joint record are those of the curves; without the models it is read again."""
+    words = ("reproduce", "figure6", "--config", by_seed, "--output", tmp_path / "out", "--json")
+    first = json_of(invoke(*words))
+    names = ["tuned-1.sst2.curve", "tuned-2.sst2.curve", "tuned-1.sst2.seeds"]
+    one, two, both = (json.loads((tmp_path / f"out/records/{name}.json").read_text()) for name in names)
+    curves = [[point["value"] for point in record["lines"][0]["points"]] for record in (one, two)]
+    assert [point["values"] for point in both["points"]] == [list(each) for each in zip(*curves, strict=True)]
+    assert both["area"]["values"] == pytest.approx([record["lines"][0]["areas"]["validation"] for record in (one, two)])
+    assert both["kept"]["points"][0].items() >= {"value": 0.0, "low": 0.0, "high": 0.0, "verdict": "kept"}.items()
+    lost = [point["value"] - both["points"][0]["value"] for point in both["points"]]
+    assert [point["value"] for point in both["kept"]["points"]] == pytest.approx(lost)
+    assert [each["name"] for each in both["models"]] == ["tuned-1", "tuned-2"]
+    assert both["curves"] == [one["identity_hash"], two["identity_hash"]]
+    means = [row for row in first["figure6"]["rows"] if row["model"] == "mean of 2 seeds"]
+    assert [row["whole"] for row in means] == [both["points"][0]["value"]]
+    again = invoke(*words)
+    assert json_of(again) == first
+    assert "tuned-1.sst2.seeds.json is there and is not computed again" in again.stderr
+    assert json_of(invoke(*words, "--from-records")) == first
+    (tmp_path / "out/records/tuned-1.sst2.seeds.json").unlink()
+    lacking = json_of(invoke(*words, "--from-records"))["figure6"]
+    assert [row["model"] for row in lacking["rows"]][-1] == "mean of 3"
+    assert any("no record of the fine-tunings on sst2 together" in note for note in lacking["notes"])
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ('model = "m-{seed}"\nseeds = [1]', "seeds must be a list of two or more, each once"),
+        ('model = "m-{seed}"\nseeds = [1, 1]', "got [1, 1] and 'm-{seed}'"),
+        ('model = "m-{seed}"\nseeds = 3', "got 3"),
+        ('model = "m"\nseeds = [1, 2]', "for {seed} in the paths of model and finetune; got [1, 2] and 'm'"),
+        ('model = "m-{seed}"\nfinetune = "f.toml"\nseeds = [1, 2]', "got [1, 2] and 'm-{seed} and f.toml'"),
+    ],
+)
+def test_faults_of_seeds(about, said, tmp_path, refused):
+    (tmp_path / "f.toml").write_text(f'[[subject]]\ntask = "sst2"\n{about}\n')
+    assert said in refused("reproduce", "figure6", "--config", tmp_path / "f.toml", "--output", tmp_path / "o", code=2)
 
 
 def test_faults_of_what_is_fine_tuned(refused, in_training, tmp_path):

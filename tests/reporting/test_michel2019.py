@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from prune_heads.paper import published
-from prune_heads.reporting.curves import Line
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.michel2019.curves import prunable_percent
 from prune_heads.tables import Cell
 
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "michel2019" / "records"
@@ -247,15 +245,7 @@ def test_the_second_subject_of_a_kind_has_a_figure_of_its_own():
     reached = {row[0]: row[2] for row in shown.table.rows}
     assert reached["published: bert-base-uncased on mnli"] == 40
     assert reached["published: a large Transformer on WMT14 En-Fr"] == 20
-    assert reached["m on wmt14-en-fr, BLEU"] == 0
-
-
-@pytest.mark.parametrize(
-    ("values", "percent"), [([0.8, 0.795, 0.79, 0.8], 10), ([0.8, 0.7], 0), ([0.8, 0.9, 0.8], 20), ([0.5], 0)]
-)
-def test_how_far_one_can_prune(values, percent):
-    record = curve(values)
-    assert prunable_percent(Line(record, record["lines"][0], "validation")) == percent
+    assert reached["m on wmt14-en-fr, BLEU"] is None
 
 
 def test_the_replication_stands_beside_the_nearest_share():
@@ -263,7 +253,7 @@ def test_the_replication_stands_beside_the_nearest_share():
     names = table.heading
     replicated = next(row for row in table.rows if row[0].startswith("replication") and row[1] == "gradient")
     values = dict(zip(names, replicated, strict=True))
-    assert values["0%"] is values["up to, %"] is None
+    assert values["0%"] is values["shown up to, %"] is None
     assert (values["10%"], values["50%"], values["100%"]) == (0.8374, 0.8151, 0.3182)
     assert not any(
         row[0].startswith("replication")
@@ -279,21 +269,77 @@ def test_figure_6_has_a_row_and_a_panel_a_task():
     assert titles == ["m on SST-2\nvalidation", "m on other\nvalidation", "m on WMT14 En-Fr\nvalidation"]
 
 
+def rows_of(table):
+    return [dict(zip(table.heading, row, strict=True)) for row in table.rows]
+
+
 def test_figure_6_sums_up_the_models_of_a_task():
+    """Of several without a record of them together nothing is invented."""
     values = [[0.8, 0.8, 0.7], [0.6, 0.5, 0.4], [0.7, 0.62, 0.7]]
     records = [curve(each, "cola") for each in values]
     shown = REPRODUCTIONS["figure6"].show({"curve": [*records, curve([0.9, 0.8], "sst2")]})
-    rows = [dict(zip(shown.table.heading, row, strict=True)) for row in shown.table.rows]
-    assert [row["up to, %"] for row in rows[:3]] == [10, 0, 0]
-    mean = rows[3]
+    mean = rows_of(shown.table)[3]
     assert mean["model"] == "mean of 3"
-    assert (mean["whole"], mean["its range"]) == (pytest.approx(0.7), (0.6, 0.8))
-    assert (mean["up to, %"], mean["its range, %"]) == (pytest.approx(10 / 3), (0, 10))
+    assert (mean["whole"], mean["shown up to, %"], shown.below) == (pytest.approx(0.7), None, None)
+    assert "no record of the fine-tunings on cola together" in " ".join(shown.table.notes)
     panel = shown.figures[""].axes[0]
     assert list(panel.lines[0].get_ydata()) == pytest.approx([0.7, 0.64, 0.6])
     (band,) = panel.collections
     corners = {(x, round(y, 6)) for x, y in band.get_paths()[0].vertices}
     assert {(0, 0.6), (0, 0.8), (50, 0.5), (50, 0.8), (100, 0.4), (100, 0.7)} == corners
+
+
+def kept_as(verdicts):
+    """What records hold of a margin, by the letters of verdicts."""
+    words = {"k": "kept", "o": "open", "l": "lost"}
+    points = [{"low": 0, "high": 0, "verdict": words[letter]} for letter in verdicts]
+    return {"split": "validation", "margin": 0.02, "points": points}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ("kkk", (20, None, None)),
+        ("kol", (0, 10, 20)),
+        ("kll", (0, None, 10)),
+        ("ool", (None, 10, 20)),
+        ("oko", (None, 20, None)),
+    ],
+)
+def test_how_far_a_loss_is_shown_open_and_refuted(verdicts, expected):
+    record = curve([0.8, 0.8, 0.7], "sst2")
+    record["lines"][0]["kept"] = [kept_as(verdicts)]
+    for figure, study in (("figure3", "orders"), ("figure6", "curve")):
+        table = REPRODUCTIONS[figure].show({study: [record]}).table
+        row = rows_of(table)[0]
+        assert tuple(row[name] for name in ("shown up to, %", "open up to, %", "refuted from, %")) == expected
+        said = " ".join(table.notes)
+        assert "a loss below 2 point" in said
+        assert "older" not in said
+    (axes,) = REPRODUCTIONS["figure6"].show({"curve": [record]}).figures[""].axes
+    marks = {line.get_linestyle(): line.get_xdata()[0] for line in axes.lines if line.get_color() == "0.3"}
+    assert marks == {style: 5 * at for style, at in {"-": expected[0], "--": expected[2]}.items() if at is not None}
+
+
+def test_figure_6_has_the_mean_of_seeds_with_its_interval_and_their_share():
+    def of(value, share=0.25):
+        about = {"values": [value - 0.1, value + 0.1], "value": value, "low": value - 0.2, "high": value + 0.2}
+        return {**about, "degrees": 1, "share": share, "share_low": 0.0, "share_high": 0.9}
+
+    points = [{"percent": percent, "n_pruned": i, **of(0.7 - i / 10)} for i, percent in enumerate((0, 50, 100))]
+    seeds = {"task": "cola", "models": ["a", "b"], "points": points, "area": of(0.6, None), "kept": kept_as("kol")}
+    records = [curve(each, "cola") for each in ([0.6, 0.5, 0.4], [0.8, 0.7, 0.6])]
+    shown = REPRODUCTIONS["figure6"].show({"curve": records, "seeds": [seeds]})
+    mean = rows_of(shown.table)[2]
+    assert (mean["model"], mean["whole"], mean["95% interval"]) == ("mean of 2 seeds", 0.7, pytest.approx((0.5, 0.9)))
+    assert (mean["shown up to, %"], mean["open up to, %"], mean["refuted from, %"]) == (0, 50, 100)
+    found = {row["of"]: row for row in rows_of(shown.below)}
+    assert list(found) == ["0% pruned", "50% pruned", "area"]
+    assert found["50% pruned"]["lowest to highest"] == pytest.approx((0.5, 0.7))
+    assert (found["0% pruned"]["seeds' share, %"], found["area"]["seeds' share, %"]) == (25, None)
+    (band,) = shown.figures[""].axes[0].collections
+    assert {round(y, 6) for _, y in band.get_paths()[0].vertices} == {0.3, 0.4, 0.5, 0.7, 0.8, 0.9}
+    assert shown.page.to_markdown().count("\n| --- ") == 2
 
 
 def test_precision_is_said_where_it_is_reduced():
@@ -348,7 +394,7 @@ def test_every_committed_curve_says_its_number_of_examples_and_has_intervals_whe
 def test_figure_5_is_epoch_by_epoch_and_says_nothing_of_a_model_that_has_learned_nothing():
     def epoch(n, values, scores, model="a"):
         record = curve(values, task="cola") | {"model": {"name": f"{model}/epoch-{n}"}}
-        record["lines"][0]["scores"] = scores
+        record["lines"][0] |= {"scores": scores, "kept": [kept_as("kkkoolkkkkk")]}
         return record
 
     steps = [0.9, 0.895, 0.9, 0.85, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.1]
@@ -356,12 +402,12 @@ def test_figure_5_is_epoch_by_epoch_and_says_nothing_of_a_model_that_has_learned
     records = [epoch(1, [0.0] * 11, other), epoch(2, steps, other), epoch(10, steps, order)]
     shown = REPRODUCTIONS["figure5"].show({"curve": [*records, epoch(1, steps, order, model="b")]})
     assert [row[:2] for row in shown.table.rows] == [("a", 1), ("a", 2), ("a", 10), ("b", 1)]
-    assert [row[2:8] for row in shown.table.rows[:2]] == [
-        (0.0, 0.0, 0.0, 0.0, 0.0, None),
-        (0.9, 0.9, 0.9, 0.7, 0.5, 20),
+    assert [row[2:10] for row in shown.table.rows[:2]] == [
+        (0.0, 0.0, 0.0, 0.0, 0.0, None, None, None),
+        (0.9, 0.9, 0.9, 0.7, 0.5, 20, 40, 50),
     ]
-    assert [row[8] for row in shown.table.rows] == [pytest.approx(r) for r in (33 / 35, 33 / 35, 1, 1)]
-    assert [row[9] is None for row in shown.table.rows] == [False, False, True, True]
+    assert [row[10] for row in shown.table.rows] == [pytest.approx(r) for r in (33 / 35, 33 / 35, 1, 1)]
+    assert [row[11] is None for row in shown.table.rows] == [False, False, True, True]
 
 
 def test_a_summary_has_a_row_a_subject_where_there_are_several():
@@ -378,3 +424,15 @@ def test_a_summary_has_a_row_a_subject_where_there_are_several():
     assert shown.page.to_markdown().startswith("# Table 3")
     orders = REPRODUCTIONS["figure3"].show({"orders": [curve([0.8, 0.6]), curve([0.9, 0.7], "sst2")]})
     assert [row[2] for row in orders.summary.rows] == [pytest.approx(0.7), pytest.approx(0.8)]
+
+
+def test_figure_3_has_the_difference_of_areas_for_other_scoring_samples():
+    record = curve([0.8, 0.6], "sst2")
+    row = {"split": "validation", "first": "gradient", "second": "ablation", "value": 0.02, "low": -0.01, "high": 0.05}
+    record["sampled_areas"] = [{**row, "second": None}, row]
+    summary = REPRODUCTIONS["figure3"].show({"orders": [curve([0.9, 0.7]), record]}).summary
+    without, found = rows_of(summary)
+    name = "area, gradient - ablation"
+    assert (found[name], found[f"95% interval, {name}"]) == (0.02, (-0.01, 0.05))
+    assert without[name] is without[f"95% interval, {name}"] is None
+    assert "-0.0100 to +0.0500" in summary.to_markdown()

@@ -9,6 +9,7 @@ from sacrebleu.significance import PairedTest
 
 from prune_heads.objectives.likelihood import bleu_counts, bleu_signature
 from prune_heads.statistics import METRICS, N_COUNTS, compare_paired, metric_interval, paired_bootstrap
+from prune_heads.statistics.metrics import sentence_bleu
 
 WORDS = ["the", "cat", "sees", "a", "dog's", "ball,", "don't!", "3.14", "(again)", "now."]
 SENTENCES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join)
@@ -26,6 +27,15 @@ def test_the_counts_give_what_sacrebleu_gives_of_the_texts(pairs):
     counts = bleu_counts(translations, references)
     assert counts.shape == (len(pairs), N_COUNTS)
     assert corpus_bleu(counts) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.one_of(st.just(""), SENTENCES), SENTENCES), min_size=1, max_size=6))
+def test_the_response_of_each_translation_is_sacrebleus_sentence_score(pairs):
+    translations, references = map(list, zip(*pairs, strict=True))
+    metric = BLEU(effective_order=True)
+    expected = [metric.sentence_score(made, [true]).score / 100 for made, true in pairs]
+    assert sentence_bleu(bleu_counts(translations, references)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_known_translations():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.reporting.curves import Line, lines, pruned
+from prune_heads.reporting.curves import REACHED, Line, lines, pruned, reached
 from prune_heads.reporting.figures import drawing, name_panels
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
@@ -51,6 +51,7 @@ class _Panel(NamedTuple):
     metric: str
     curves: Sequence[_Curve]
     of: str = "heads pruned"  # what the share is of
+    marks: Mapping[str, float | None] = {}  # style of a vertical line -> where it stands, in percent
 
 
 def curve_figure(record: Record) -> "Figure":
@@ -71,20 +72,27 @@ def criteria_figure(record: Record) -> "Figure":
     return _drawn(shown, title=whose(record), foot=_BARS + band)
 
 
-def subjects_figure(by_task: Mapping[str, Sequence[Line]]) -> "Figure":
+def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str, Record] = {}) -> "Figure":
     """A panel a task, of its models' lines of `prune-heads curve` (paper, figure 6).
 
-    Of several, e.g. fine-tunings by seed, the mean is drawn, with a band from the lowest to the highest.
+    Of several the mean is drawn, with a band from the lowest to the highest; of fine-tunings by seed, with a record in
+    `of_seeds`, the band is the interval of the mean. Lines mark how far a loss below a margin is shown and refuted.
     """
     shown = []
     for task, same in by_task.items():
         panel = _panel(_titled(same[0]), {same[0].label: same[0]})
+        seeds, kept = of_seeds.get(task), same[0].kept
         if len(same) > 1:
-            title = f"{len(same)} models on {task_title(task)}\n{_measured_on(same[0])}"
-            panel = panel._replace(title=title, curves=[_mean_of(same, panel.curves[0].look)])
-        shown.append(panel)
-    has_bands = any(len(same) > 1 for same in by_task.values())
-    foot = f"{_BARS}; band: the lowest to the highest of several models" if has_bands else _BARS
+            kept = seeds and seeds["kept"]
+            title = f"{len(seeds['models'] if seeds else same)} models on {task_title(task)}\n{_measured_on(same[0])}"
+            panel = panel._replace(title=title, curves=[_mean_of(same, panel.curves[0].look, seeds)])
+        at = reached(kept, same[0].shares)
+        shown.append(panel._replace(marks={"-": at[REACHED[0]], "--": at[REACHED[2]]}))
+    several = {task in of_seeds for task, same in by_task.items() if len(same) > 1}
+    foot = _BARS + ("; band: the lowest to the highest of several models" if False in several else "")
+    foot += "; band: 95% interval of the mean over seeds" if True in several else ""
+    if any(at is not None for panel in shown for at in panel.marks.values()):
+        foot += "\na loss below the margin is shown up to the solid line, refuted from the dashed one"
     return _drawn(shown, title=f"pruned by {same[0].label}", foot=foot)
 
 
@@ -162,8 +170,14 @@ def _shades(line: Line, names: Sequence[str]) -> dict[str, Look]:
     return dict(zip(names, shaded(looks_of([line.label])[line.label], len(names)), strict=True))
 
 
-def _mean_of(same: Sequence[Line], look: Look) -> _Curve:
-    """The mean of several models at the shares that were asked of all of them, in a band from lowest to highest."""
+def _mean_of(same: Sequence[Line], look: Look, seeds: Record | None) -> _Curve:
+    """The mean of several models at the shares that were asked of all of them, in a band from lowest to highest.
+
+    Of a record of seeds its intervals are the band.
+    """
+    if seeds is not None:
+        of = {key: [point[key] for point in seeds["points"]] for key in ("value", "low", "high")}
+        return _Curve(same[0].label, same[0].shares, of["value"], look, (of["low"], of["high"]), is_band=True)
     asked = [percent for percent in same[0].values if all(percent in line.values for line in same)]
     shares = [dict(zip(line.values, line.shares, strict=True)) for line in same]
     x = np.mean([[of_line[percent] for percent in asked] for of_line in shares], axis=0)
@@ -189,6 +203,9 @@ def _drawn(shown: Sequence[_Panel], *, foot: str, title: str = "", has_base: boo
                     axes.vlines(beside, *curve.ends, color=colour, linewidth=1, alpha=0.6, zorder=1.5)
             for base in {curve.y[0] for curve in panel.curves} if has_base else ():
                 axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
+            for style, at in panel.marks.items():
+                if at is not None:
+                    axes.axvline(at, color="0.3", linewidth=1, linestyle=style, zorder=1)
             axes.set(xlabel=f"{panel.of} (%), lowest score first", ylabel=panel.metric, xlim=(-3, 103))
             axes.grid(axis="y", alpha=0.3)
         names = {name: handle for axes in every for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}

@@ -1,7 +1,6 @@
 """A number a head: maps of scores and of differences, their histogram, and two measurements against each other."""
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,17 +154,22 @@ def ablation_scatter(record: Record) -> "Figure":
 def correlation_scatters(record: Record) -> dict[str, "Figure"]:
     """Of `prune-heads correlate`, a figure a pair; differences in points, negated where it compares losses."""
     grids = {series["name"]: grid_of(series["values"]) for series in record["series"]}
+    units = {series["name"]: series["response"] for series in record["series"] if "response" in series}
 
     def side(pair: Record, which: str) -> _Side:
         name, measure = pair[which], pair[f"{which}_measure"]
         if measure == SCORE:
             return f"{name}:\n{measure}", grids[name]
-        return f"{name}:\n{measure} (points)", (-100 if measure == LOSS else 100) * grids[name]
+        scale = 1 if name in units else 100
+        unit = units.get(name, "points")
+        return f"{name}:\n{measure} ({unit})", (-scale if measure == LOSS else scale) * grids[name]
 
-    places = combinations(range(1, len(record["series"]) + 1), 2)
+    numbers = {name: number for number, name in enumerate(grids, start=1)}
     return {
-        f"scatter-{a}-{b}": _scatter(f"{pair['n_heads']} heads", [(side(pair, "first"), side(pair, "second"), pair)])
-        for (a, b), pair in zip(places, record["correlations"], strict=True)
+        f"scatter-{numbers[pair['first']]}-{numbers[pair['second']]}": _scatter(
+            f"{pair['n_heads']} heads", [(side(pair, "first"), side(pair, "second"), pair)]
+        )
+        for pair in record["correlations"]
     }
 
 

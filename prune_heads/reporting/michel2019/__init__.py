@@ -15,6 +15,7 @@ class Reproduction(NamedTuple):
     studies: tuple[str, ...]  # what must have been run
     show: Callable[[Records], Shown]
     several: bool = False  # whether it takes several subjects
+    of_seeds: bool = False  # whether fine-tunings of one checkpoint are shown together, too
     over_epochs: bool = False  # whether a subject stands for the checkpoints that its fine-tuning kept
     translates: bool | None = None  # whether it is of translations alone, or of anything else; None for both
     n_splits: int = 1  # that it must be measured on, at least
@@ -32,7 +33,7 @@ REPRODUCTIONS: Mapping[str, Reproduction] = {
     "figure3": Reproduction(("orders",), figure3, several=True),
     "figure4": Reproduction(("curve-E", "curve-A", "curve-D"), figure4),
     "figure5": Reproduction(("curve",), figure5, several=True, over_epochs=True),
-    "figure6": Reproduction(("curve",), figure6, several=True),
+    "figure6": Reproduction(("curve",), figure6, several=True, of_seeds=True),
     "estimators": Reproduction(("estimators",), estimators, several=True),
 }
 """Name of a table or figure -> how it is reproduced."""

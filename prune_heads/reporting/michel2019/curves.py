@@ -1,13 +1,13 @@
 """Figures 3 to 6: how far one can prune; table 4: how much faster a model is then; `estimators`, not in the paper."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 import numpy as np
 
 from prune_heads.paper import published, sheet
-from prune_heads.reporting.curves import Line, by_percent, lines
+from prune_heads.reporting.curves import REACHED, Line, by_percent, lines, reached
 from prune_heads.reporting.figures import curves, heads
 from prune_heads.reporting.michel2019.shown import Records, Shown, drawn, ends, is_translation, table_of
 from prune_heads.reporting.words import ATTENTION, Record, Row, metric_name, share, subject_of
@@ -15,9 +15,7 @@ from prune_heads.statistics import correlate
 from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
 from prune_heads.tables import Table
 
-NOTICEABLE = 0.01  # a loss of this much of the metric; the paper does not say what it means by the word
-
-_UP_TO = "up to, %"
+_PUBLISHED = "published up to, %"
 _SHARES = (0, 20, 40, 60, 80)  # percent of the heads, for the table; the figure has all
 _NEAR_PERCENT = 1.5  # of a point of the replication (144 heads in steps of 5%) that stands for one of ours
 _REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}  # curve of it -> its order here
@@ -36,22 +34,23 @@ def figure3(records: Records) -> Shown:
     percents = sorted({percent for same in of_each for line in same for percent in line.values})
     rows: list[Row] = [
         {"subject": f"{subject_of(line.record)}, {metric_name(line.record)}", "order": line.label}
-        | {_UP_TO: prunable_percent(line), **_shares(line.values, percents)}
+        | {_PUBLISHED: None, **reached(line.kept, list(line.values)), **_shares(line.values, percents)}
         for same in of_each
         for line in same
     ]
-    reached = published()["figure3"]["no_noticeable_loss_up_to_percent"]
+    theirs_up_to = published()["figure3"]["no_noticeable_loss_up_to_percent"]
     theirs = {"wmt": "a large Transformer on WMT14 En-Fr"} if any(map(is_translation, every)) else {}
     theirs |= {} if all(map(is_translation, every)) else {"bert": "bert-base-uncased on mnli"}
     for key, model in theirs.items():
-        rows.append({"subject": f"published: {model}", "order": "gradient", _UP_TO: reached[key]})
+        rows.append({"subject": f"published: {model}", "order": "gradient", _PUBLISHED: theirs_up_to[key]})
     for task in dict.fromkeys(record["task"] for record in every):
         for end, order in _REPLICATED.items():
             if near := _replicated(f"{task}_{end}", percents):
                 subject = {"subject": f"replication: bert-base-uncased on {task}", "order": order}
                 rows.append(subject | _shares(near, near))
-    forms = {_UP_TO: ".0f", **dict.fromkeys(_shares({}, percents), ".4f")}
-    table = table_of("figure3", every, rows, forms=forms, loss=100 * NOTICEABLE)
+    forms = {**dict.fromkeys((_PUBLISHED, *REACHED), ".0f"), **dict.fromkeys(_shares({}, percents), ".4f")}
+    also, words = _about_margins(of_each)
+    table = table_of("figure3", every, rows, also, forms, **words)
     figures = drawn(curves.criteria_figure, every)
     if len(every) == 1:
         return Shown(table, figures)
@@ -62,7 +61,12 @@ def figure3(records: Records) -> Shown:
         kept = {f"area, {order}": whole.get(order) for order in orders}
         kept |= {f"50% pruned, {order}": half.get(order) for order in orders}
         areas.append({"subject": subject_of(record), "metric": metric_name(record), **kept})
-    return Shown(table, figures, Table.of("", areas, dict.fromkeys(kept, ".4f")))
+        for row in record.get("sampled_areas", ()):
+            if row["second"] and row["split"] == same[0].split:
+                name = f"area, {row['first']} - {row['second']}"
+                areas[-1] |= {name: row["value"], f"95% interval, {name}": ends(row)}
+    forms = {key: "+.4f to" if key.startswith("95%") else ".4f" for row in areas for key in list(row)[2:]}
+    return Shown(table, figures, Table.of("", areas, forms))
 
 
 def figure4(records: Records) -> Shown:
@@ -92,49 +96,68 @@ def figure5(records: Records) -> Shown:
             rank, values = correlate(_scores(line), _scores(last))["spearman"], line.values
             rows.append(
                 {"model": name, "epoch": epoch, **_shares(values, _SHARES)}
-                | {_UP_TO: prunable_percent(line) if values[0] > values[100] else None}
+                | reached(line.kept if values[0] > values[100] else None, list(values))
                 | {"rank r with last": rank["value"], "95% interval": None if line is last else ends(rank)}
             )
     theirs = published()["figure5"]
     bleu = ", ".join(f"{value} after {epoch}" for epoch, value in zip(theirs["epoch"], theirs["bleu"], strict=True))
     tasks = " and ".join(dict.fromkeys(record["task"] for record in every))
-    words: Row = {"metric": metric_name(every[0]), "loss": 100 * NOTICEABLE, "published": bleu, "tasks": tasks}
-    table = table_of("figure5", every[:1], rows, forms=dict.fromkeys(_shares({}, _SHARES), ".4f"), **words)
+    also, words = _about_margins(map(_first, every))
+    words |= {"metric": metric_name(every[0]), "published": bleu, "tasks": tasks}
+    table = table_of("figure5", every[:1], rows, also, dict.fromkeys(_shares({}, _SHARES), ".4f"), **words)
     return Shown(table, {"": curves.epochs_figure(trainings)})
 
 
 def figure6(records: Records) -> Shown:
-    """In order of I_h, on several tasks; a row a model, and one of their mean where a task has several."""
+    """In order of I_h, on several tasks; a row a model, and one of their mean where a task has several.
+
+    Of fine-tunings by several seeds a second table says how far the mean is that of others.
+    """
     every, by_task, rows = records["curve"], dict[str, list[Line]](), []
     for record in every:
         by_task.setdefault(record["task"], []).append(_first(record)[0])
     theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
-    several = len(by_task) < len(every)
+    joint, lone = records.get("seeds", ()), list[str]()
+    of_seeds = {record["task"]: record for record in joint}
     for task, same in by_task.items():
-        models = [(line.record["model"]["name"], [line]) for line in same]
         first = same[0].record
-        for name, of_model in [*models, *([(f"mean of {len(same)}", same)] if len(same) > 1 else [])]:
-            wholes = [line.points[0]["value"] for line in of_model]
-            reached = [prunable_percent(line) for line in of_model]
-            row: Row = {"task": task, "model": name, "metric": metric_name(first), "whole": mean(wholes)}
-            ranges = [(min(values), max(values)) if len(of_model) > 1 else None for values in (wholes, reached)]
-            row |= {"its range": ranges[0]} if several else {}
-            row |= {"published up to, %": theirs.get("iwslt" if is_translation(first) else task), _UP_TO: mean(reached)}
-            rows.append(row | ({"its range, %": ranges[1]} if several else {}))
-    also = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, every)) else ""
-    return Shown(
-        table_of("figure6", every, rows, loss=100 * NOTICEABLE, also_of=also), {"": curves.subjects_figure(by_task)}
-    )
+        shown = [(line.record["model"]["name"], line.points, line.kept) for line in same]
+        of_task = [each for each in joint if each["task"] == task]
+        shown += [(f"mean of {len(each['models'])} seeds", each["points"], each["kept"]) for each in of_task]
+        if len(same) > 1 and not of_task:
+            whole = {"value": mean(line.points[0]["value"] for line in same), "low": None, "percent": 0}
+            shown.append((f"mean of {len(same)}", [whole], None))
+            lone.append(task)
+        up_to = theirs.get("iwslt" if is_translation(first) else task)
+        for name, points, kept in shown:
+            row: Row = {"task": task, "model": name, "metric": metric_name(first), "whole": points[0]["value"]}
+            row |= {"95% interval": ends(points[0])} if of_seeds else {}
+            rows.append({**row, _PUBLISHED: up_to, **reached(kept, [point["percent"] for point in points])})
+    also, words = _about_margins(by_task.values())
+    also |= {"seeds": bool(of_seeds), "lone": bool(lone)}
+    words["also_of"] = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, every)) else ""
+    table = table_of("figure6", every, rows, also, lone=", ".join(lone), **words)
+    below = Table.of("By seed", _by_seed(joint), sheet("figure6")["seeds_forms"]) if of_seeds else None
+    return Shown(table, {"": curves.subjects_figure(by_task, of_seeds)}, below=below)
 
 
-def prunable_percent(line: Line) -> float:
-    """The largest share up to which no point of a line loses noticeably, in percent."""
-    reached = 0.0
-    for point in line.points:
-        if line.points[0]["value"] - point["value"] >= NOTICEABLE:
-            break
-        reached = point["percent"]
-    return reached
+def _by_seed(records: Iterable[Record]) -> Iterator[Row]:
+    """What fine-tunings by several seeds say together."""
+    for record in records:
+        parts = {f"{point['percent']:g}% pruned": point for point in record["points"] if point["percent"] in (0, 50)}
+        for name, found in [*parts.items(), ("area", record["area"])]:
+            row: Row = {"task": record["task"], "of": name, "seeds": len(found["values"]), "mean": found["value"]}
+            row |= {"95% interval": ends(found), "lowest to highest": (min(found["values"]), max(found["values"]))}
+            share = None if found["share"] is None else (100 * found["share_low"], 100 * found["share_high"])
+            yield row | {"seeds' share, %": None if share is None else 100 * found["share"], "its interval": share}
+
+
+def _about_margins(every: Iterable[Sequence[Line]]) -> tuple[dict[str, bool], Row]:
+    """Which sentences are said of the margins of the lines of each subject, and their words."""
+    found = [line for same in every for line in same]
+    lacking = dict.fromkeys(subject_of(line.record) for line in found if line.kept is None)
+    margins = {100 * line.kept["margin"] for line in found if line.kept is not None} or {1}
+    return {"untested": bool(lacking)}, {"loss": _alternatives(margins), "lacking": ", ".join(lacking)}
 
 
 def _shares(values: Mapping[float, Any], percents: Iterable[float]) -> Row:

@@ -24,13 +24,15 @@ class Shown:
     table: Table
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
     summary: Table | None = None  # a row a subject, where the table has many
+    below: Table | None = None  # what is said of some subjects together
 
     @property
     def page(self) -> Page | Table:
-        """The summary if there is one, and the table."""
-        if self.summary is None:
+        """The table, after the summary and before what stands below it, if there are such."""
+        if self.summary is None and self.below is None:
             return self.table
-        return Page(self.table.title, (self.summary, replace(self.table, title="")))
+        parts = (self.summary, replace(self.table, title=""), self.below)
+        return Page(self.table.title, tuple(part for part in parts if part is not None))
 
 
 def is_translation(record: Record) -> bool:

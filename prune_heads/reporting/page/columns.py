@@ -13,7 +13,7 @@ from math import isclose
 from typing import Any
 
 from prune_heads.descriptors import HeadCounts
-from prune_heads.reporting.ablation import KINDS, in_points
+from prune_heads.reporting.ablation import KINDS, in_points, response_of
 from prune_heads.reporting.curves import lines
 from prune_heads.reporting.page.runs import Run
 from prune_heads.reporting.words import Record, metric_title, scores_of, split_title
@@ -73,8 +73,9 @@ def _of(run: Run) -> Iterator[Column]:
         yield _importance(scores)
     for table in record.get("tables") or () if run.command == "ablate" else ():
         yield _effect(table, metric_title(table["metric"]), "points", 100, table)
-        if table.get("likelihood"):
-            yield _effect(table, "log-likelihood", "nats", 1, table["likelihood"])
+        if of := response_of(table):
+            name, unit, found = of
+            yield _effect(table, name.removesuffix(" of the right answer"), unit, 1, found)
     for line in next(iter(lines(record).values()), ()) if run.command == "curve" else ():
         if line.about.get("scores"):
             about = {"title": f"importance: {line.label}", "values": line.about["scores"], "better": "high"}
@@ -99,13 +100,14 @@ def _importance(scores: Record) -> Column:
 
 
 def _effect(table: Record, name: str, unit: str, scale: float, of: Record) -> Column:
-    """Of an ablation: the difference in the metric, or in the log-likelihood of the right answer."""
+    """Of an ablation: the difference in the metric, or in the response beside it."""
     kind, alpha = table["kind"], table["alpha"]
     grids = {
         grid: [[None if x is None else scale * x for x in row] for row in of[key]]
         for grid, key in {"values": "delta", "low": "low", "high": "high"}.items()
     }
-    what = in_points(kind, table["metric"]) if of is table else f"{KINDS[kind]}, that of the right answer"
+    what = in_points(kind, table["metric"]) if of is table else KINDS[kind]
+    what += ", that of the right answer" if unit == "nats" else ""
     return {
         "name": f"{kind} {name} {table['split']}",
         "title": f"{name} {_KINDS[kind]}",

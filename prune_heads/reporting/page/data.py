@@ -6,6 +6,7 @@ from typing import Any
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import RunError
+from prune_heads.reporting.ablation import response_of
 from prune_heads.reporting.curves import lines
 from prune_heads.reporting.page.columns import columns
 from prune_heads.reporting.page.runs import Run
@@ -182,11 +183,11 @@ def _missing(runs: Sequence[Run], data: Row) -> list[dict[str, str]]:
     there = {run.command for run in runs}
     asked: Record = next((run.record["configuration"] for run in runs if "configuration" in run.record), {})
     who = "".join(f" --{name} {shlex.quote(str(asked[name]))}" for name in ("model", "task") if asked.get(name))
-    has_nats = any(column["unit"] == "nats" and column["p_adjusted"] for column in data["columns"])
+    has_response = any(response_of(table) for run in runs for table in run.record.get("tables") or ())
     wanted = (
         (not any(each["low"] is not None for each in data["base"]), "the interval of the base metric", "evaluate"),
         ("ablate" not in there, "what closing each head changes", "ablate"),
-        ("ablate" in there and not has_nats, "changes of the log-likelihood; the record is older", "ablate"),
+        ("ablate" in there and not has_response, "changes of the log-likelihood; the record is older", "ablate"),
         (not any(each["points"][1:] for each in data["orders"]), "the metric as heads are pruned", "curve"),
         (data["costs"] is None, "parameters and multiply-adds; the records are older", "curve"),
         (not any("heads" in each for each in data["examples"]), "the examples that each head changes most", "ablate"),
