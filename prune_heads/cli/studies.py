@@ -91,11 +91,12 @@ prune = _study("pruning:prune_heads", options.WrittenModel, options.Choice, opti
 evaluate = _study("measuring:evaluate_heads", options.Setup, options.Masked)
 _masks = (options.Ablation, options.Pairs, options.RandomMasks)
 ablate = _study("additivity:ablate_heads", options.Setup, options.Cluster, *_masks)
-similar = _study("similarity:similar", options.Setup, options.Similarity)
+similar = _study("similarity:similar", Annotated[options.Setup, Without("replace")], options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
-roles = _study("roles:roles", options.Setup, options.RoleSources)
+roles = _study("roles:roles", Annotated[options.Setup, Without("replace")], options.RoleSources)
 look = _study("looking:look", options.Look)
-bench = _study("bench:bench", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
+_benched = Annotated[options.Setup, Without("store"), Without("replace")]
+bench = _study("bench:bench", _benched, options.Choice, options.Bench)
 
 
 def correlate(
@@ -124,7 +125,7 @@ def export(asked: options.Export, folder: options.NewFolder) -> Shown:
 
 
 def finetune(
-    setup: Annotated[options.Start, Without("store")],
+    setup: Annotated[options.Start, Without("store"), Without("replace")],
     recipe: options.Recipe,
     folder: options.NewFolder,
     config: Config = None,

@@ -13,7 +13,7 @@ from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import HeadDescriptorError, OptionError
 from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.base import Kept, Objective
-from prune_heads.options import Ablation, Setup
+from prune_heads.options import Ablation, Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
@@ -24,7 +24,7 @@ from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
 from prune_heads.studies.changed import changed
 from prune_heads.studies.measuring import Measured
 from prune_heads.studies.scoring import Found, Lab
-from prune_heads.studies.setup import costs_of, identify, identify_split
+from prune_heads.studies.setup import costs_of, identify_split
 from prune_heads.studies.spreading import Spread
 from prune_heads.studies.together import Flips, together
 
@@ -43,6 +43,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
         PruneHeadsError: See `ablated`.
     """
     study, lab, options = Study("ablate", reporter), Lab(setup, reporter), options.settled(setup.max_examples)
+    lab.scoring = Scoring(seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
     splits, choosing = [each.split for each in every], None
     if options.kind == "only-one":
@@ -54,7 +55,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
         if name in [split.name for split in splits]:
             reporter.note(f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them")
     chosen_on = None if choosing is None else identify_split(choosing.split)
-    study.begin(setup, options, **identify(subject, splits), chosen_on=chosen_on)
+    study.begin(setup, options, **lab.identify(splits), chosen_on=chosen_on)
     asked = every if choosing is None or choosing in every else [*every, choosing]
     for each in asked:
         each.check_defined()
@@ -222,6 +223,7 @@ def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Repo
     n = min(FLIP_SAMPLE, len(found.predictions.references))
     exact, split = replace(setup, dtype="float32"), found.predictions.split.name
     lab = Lab(exact, reporter)
+    lab.scoring = Scoring(seed=options.seed)
     sample = lab.of(lab.subject.task.load(split, n))
     wanted = predict_masks(sample, list(found.kept), memory=options.memory)
     flipped = sum(n_flipped(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items())

@@ -16,7 +16,7 @@ from prune_heads.descriptors import Head
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
 from prune_heads.files import read_json
 from prune_heads.heads import NUMBERING, HeadMask
-from prune_heads.options import Ablation, Pairs, Setup
+from prune_heads.options import Ablation, Pairs, Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study
@@ -27,7 +27,6 @@ from prune_heads.studies.ablating import ALPHA, among, n_resamples
 from prune_heads.studies.measuring import Measured
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import Found, Lab
-from prune_heads.studies.setup import identify
 from prune_heads.studies.spreading import Spread
 
 Pair = tuple[Head, Head]
@@ -49,13 +48,14 @@ def ablate_pairs(
     if options.blocks is not None and (which.heads or which.nearest):
         raise OptionError("--blocks takes the pairs of each layer; --heads and --nearest name others. Leave one out")
     study, lab = Study("ablate", reporter), Lab(setup, reporter)
+    lab.scoring = Scoring(seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
     pairs = pairs_of(every[0].gone, options, which)
     asked = {
         "heads": read_heads(which.heads, subject.n_heads).descriptors() if which.heads else None,
         "nearest": [" ".join(names_of(pair, subject.n_heads)) for pair in pairs] if which.nearest else None,
     }
-    study.begin(setup, options, asked, **identify(subject, [each.split for each in every]))
+    study.begin(setup, options, asked, **lab.identify([each.split for each in every]))
     for each in every:
         each.check_defined()
         check_likelihood(each)

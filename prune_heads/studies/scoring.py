@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from prune_heads.checkpoints import Checkpoint
+import torch
+from torch import Tensor, nn
+
+from prune_heads.anatomy import attention_blocks
+from prune_heads.checkpoints import Checkpoint, fingerprint
+from prune_heads.errors import RunError
 from prune_heads.evaluation import Subject
+from prune_heads.files import read_json
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
 from prune_heads.importance.criteria import asked_masks
+from prune_heads.objectives.replacing import Replacement, measure
 from prune_heads.options import Cluster, Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Reporter
@@ -20,6 +28,7 @@ from prune_heads.tasks.task import Split
 Share = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], dict[str, Any]]
 """What something is, and how to compute it -> its value, which another process may have found before. All JSON."""
 T = TypeVar("T")
+MOST_REPLACING = 5000  # examples that what stands in for masked heads is measured on, at most
 
 
 class Scored(NamedTuple):
@@ -52,6 +61,39 @@ def configuration_of(scoring: Scoring) -> dict[str, Any]:
     row = criterion_of(scoring.criterion)
     own = {"criterion": row.name, "criterion_source": row.source} if row.name else {}
     return {**scoring.configuration(), **own}
+
+
+def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
+    """The scores in a `scores.json` of a model with so many heads a block.
+
+    Raises:
+        RunError: If the file cannot be read or belongs to another model.
+    """
+    try:
+        scores = HeadScores.from_json(read_json(path, "a file of scores"))
+    except (KeyError, TypeError, ValueError) as error:
+        what = "a file of scores must be what 'prune-heads score --output' writes"
+        raise RunError(f"{what}; {path.name} is not: {error}") from error
+    if scores.n_heads != n_heads:
+        there = list(scores.n_heads)
+        raise RunError(f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has {there}")
+    return scores
+
+
+def read_means(path: Path, model: nn.Module) -> list[Tensor | None]:
+    """The means of heads in a `scores.json`, a block each; a `RunError` if there are none, or of another model."""
+    found = read_json(path, "a file of scores").get("means")
+    must = f"--replace mean needs what 'prune-heads score --replace mean --output' writes of this model; {path.name}"
+    if not isinstance(found, dict) or found.get("model") != fingerprint(model):
+        raise RunError(f"{must} {'has no means' if found is None else 'is of other weights, or another --dtype'}")
+    try:
+        means = [None if row is None else torch.tensor(row, dtype=torch.float64) for row in found["of"]]
+        for block, mean in zip(attention_blocks(model), means, strict=True):
+            if mean is not None and (mean.shape != (block.n_heads * block.head_dim,) or not mean.isfinite().all()):
+                raise ValueError(f"the row of {block.name} has another length, or is not finite")
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{must} is damaged: {error}") from error
+    return means
 
 
 def note_oracle(criterion: str, split: Split, reported: Sequence[Split], reporter: Reporter) -> None:
@@ -126,6 +168,9 @@ class Lab:
         reused: Whether another run follows, so that the model must stay as it is.
     """
 
+    scoring = Scoring()
+    """How heads are scored, to be set first: what stands in for masked heads is measured on the same examples."""
+
     def __init__(self, setup: Setup, reporter: Reporter, *, share: Share | None = None, reused: bool = False) -> None:
         self.setup, self.share, self.reused, self.reporter = setup, share, reused, reporter
         self._kept: dict[Hashable, tuple[Any, list[str]]] = {}
@@ -144,11 +189,37 @@ class Lab:
                 _ = found.batches
             return found
 
-        return self.once(("split", split, limit), load)
+        return self.once(("split", split, limit, self.replacement), load)
 
     def of(self, split: Split) -> Predictions:
         """The predictions on a split that is loaded."""
-        return predictions_of(self.setup, self.subject, split, self.reporter)
+        return predictions_of(self.setup, self.subject, split, self.reporter, self.replacement)
+
+    @property
+    def replacement(self) -> Replacement | None:
+        """What stands in for masked heads; None for nothing."""
+        return None if self.setup.replace == "zero" else self._replacing()[0]
+
+    def identify(self, splits: Sequence[Split]) -> dict[str, Any]:
+        """See `identify`; also the data that what stands in was measured on, where something does."""
+        of_replacement = {} if self.replacement is None else {"replaced_by": identify_split(self._replacing()[1])}
+        return identify(self.subject, splits) | of_replacement
+
+    def _replacing(self) -> tuple[Replacement, Split]:
+        name, how = self.scoring.score_split or self.subject.task.spec.score_split, self.setup
+        limit = min(self.scoring.score_examples or how.max_examples or MOST_REPLACING, MOST_REPLACING)
+        seed = self.scoring.seed if how.replace == "resample" else 0
+
+        def load() -> tuple[Replacement, Split]:
+            split = load_split(how, self.subject, name, self.reporter, limit)
+            batches = predictions_of(how, self.subject, split, self.reporter).batches
+            others = "their outputs for others, for which each batch runs once more"
+            given = {"mean": "their mean", "position-mean": "their mean at each position"}.get(how.replace, others)
+            self.reporter.note(f"masked heads give {given}: by {len(split)} examples of {name}")
+            with self.reporter.stage("what stands in", batches.n_examples) as progress:
+                return measure(self.subject.model, batches, how.replace, seed, progress=progress), split
+
+        return self.once(("replacing", name, limit, seed), load)
 
     def reported(self, names: Sequence[str]) -> list[Predictions]:
         """Those on the splits to report on; no name stands for the task's own."""
@@ -162,7 +233,7 @@ class Lab:
 
     def scored(self, scoring: Scoring) -> Scored:
         """The scores, computed once. Those that another process has found come without their gradients."""
-        if not criterion_of(scoring.criterion).draws:
+        if not criterion_of(scoring.criterion).draws and self.setup.replace != "resample":
             scoring = replace(scoring, seed=0)  # of the bootstrap alone
         return self.once(scoring, lambda: self._score(scoring))
 
@@ -212,10 +283,14 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
     study = Study("score", reporter)
     with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
         lab = Lab(setup, reporter)
+        lab.scoring = scoring
         subject, examples = lab.subject, lab.examples(scoring)
         splits = [] if examples is None else [examples.split]
-        study.begin(setup, configuration_of(scoring), **identify(subject, splits))
+        study.begin(setup, configuration_of(scoring), **lab.identify(splits))
         scored = score(subject, scoring, examples, spread=spread)
+    if lab.replacement is not None and lab.replacement.kind == "mean":
+        means = [None if each is None else each.tolist() for each in lab.replacement.means]
+        scored.about["means"] = {"model": fingerprint(subject.model), "of": means}
     study.lap("score")
     record = study.record(subject.device, task=subject.task.spec.name, costs=costs_of(subject.classifier))
     if cluster.shards is not None and not criterion.needs_data:  # not in the record, which is the same wherever made
