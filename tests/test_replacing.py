@@ -1,5 +1,6 @@
 """What stands in for a masked head: against sums by hand, one example at a time, in float64; and folded into biases."""
 
+import copy
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -8,18 +9,30 @@ import pytest
 import torch
 from tiny_types import VOCABULARY, tiny_model
 
-from prune_heads import attention_blocks, gates_of
+from prune_heads import (
+    attention_blocks,
+    gate_gradients,
+    gated,
+    gates_of,
+    load_pruned,
+    remove_heads,
+    save_pruned,
+    zero_heads,
+)
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.anatomy import on_context
 from prune_heads.checkpoints import Checkpoint
+from prune_heads.errors import OptionError, UnfitError, UnsupportedModelError
 from prune_heads.evaluation import Subject, predict, unseen
 from prune_heads.heads import HeadMask
-from prune_heads.objectives.batches import Batches, Field, Ragged
+from prune_heads.objectives.batches import Batches, Field, Ragged, loaded
 from prune_heads.objectives.classifiers import SingleLabel
-from prune_heads.objectives.replacing import KINDS, measure
+from prune_heads.objectives.replacing import KINDS, measure, stand_in
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.store import PredictionStore
+from prune_heads.store import Journal, PredictionStore, unfinished
+from prune_heads.surgery import bias_shifts
+from prune_heads.tasks.task import task_of_labels
 
 TYPES = ("bert", "gpt2", "llama", "xlnet", "bart", "vit")
 LENGTHS = (9, 5, 12, 7, 5, 12, 3)
@@ -142,16 +155,153 @@ def test_many_masks_at_once_are_one_at_a_time(kind, tmp_path):
             np.testing.assert_allclose(found[mask], alone, rtol=0, atol=2e-5)
 
 
-def predictions_of(model, store, kind, **how):
-    """On our examples, of a task that is there for its name."""
-    model.config.id2label = dict(enumerate("abc"))
-    batches = batches_for(model, **how)
+def predictions_of(model, store, kind):
+    """On our examples, of a task that knows their labels alone."""
+    batches = batches_for(model)
     found = batches if kind == "zero" else replace(batches, replacement=measure(model, batches, kind))
-    rows = [{"text": "a", "label": "a"}]
-    from prune_heads.tasks.task import task_of_labels
-
     task, split = task_of_labels(batches.references, "accuracy")
-    subject = Subject.of(Checkpoint(model, None, "tiny", None), task, objective=batches.objective, batch_size=3)
+    checkpoint = Checkpoint(model, None, "tiny", None)
+    subject = Subject.of(checkpoint, task, objective=batches.objective, batch_size=3)
     examples = Predictions(subject, split, PredictionStore(store), Reporter(), found)
     examples.replacement = found.replacement
     return examples
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_derivatives_are_towards_what_stands_in(kind):
+    """(Att_h - r)^T dL/dAtt_h, of autograd by the heads' outputs themselves, each example alone."""
+    model = tiny_model("bert", num_labels=3).double()
+    batches = batches_for(model)
+    found = measure(model, batches, kind, seed=2)
+    got = gate_gradients(model, replace(batches, replacement=found)).signed
+    for i in range(batches.n_examples):
+        seen, alone = {}, replace(batches, batch_size=1)
+        instead = stand_in(model, replace(alone, replacement=found), np.array([i]))
+        batch = alone.batch(np.array([i]))
+        with ExitStack() as hooks:
+            for place, block in enumerate(attention_blocks(model)):
+                hooks.push(on_context(block, lambda _, args, place=place, seen=seen: seen.update({place: args[0]})))
+            loss = batches.objective.losses(model(**batch.inputs), batch).sum()
+        gradients = torch.autograd.grad(loss, list(seen.values()))
+        wanted = []
+        for (place, context), gradient in zip(seen.items(), gradients, strict=True):
+            other = instead[place]
+            other = other[: context.shape[1]] if kind == "position-mean" else other
+            wanted += ((context - other) * gradient)[0].unflatten(-1, (4, 8)).sum(dim=(0, 2)).tolist()
+        np.testing.assert_allclose(got[i], wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2", "bart", "vit"])
+def test_a_mean_is_folded_into_the_bias(model_type, tmp_path):
+    model = tiny_model(model_type, num_labels=3).double()
+    batches = batches_for(model)
+    means = measure(model, batches, "mean").means
+    heads = {0: [0, 2], 1: [0, 1, 2, 3], len(means) - 1: [3]}
+    with torch.no_grad(), gated(model, gates_of(model, heads), means):
+        inputs = batches.batch(np.arange(3)).inputs
+        expected = model(**inputs).logits
+    zeroed, removed = (take(copy.deepcopy(model), heads, means) for take in (zero_heads, remove_heads))
+    zeroed.save_pretrained(tmp_path / "zeroed")
+    save_pruned(removed, tmp_path / "removed")
+    plain = type(model).from_pretrained(tmp_path / "zeroed", dtype=torch.float64)
+    for other in (zeroed, removed, plain.eval(), load_pruned(tmp_path / "removed").double().eval()):
+        with torch.no_grad():
+            assert torch.allclose(other(**inputs).logits, expected, rtol=0, atol=1e-9)
+    with torch.no_grad():
+        without = zero_heads(copy.deepcopy(model), heads)(**inputs).logits
+    assert (without - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("model_type", "why"),
+    [
+        ("llama", "there is none"),
+        ("t5", "there is none"),
+        ("xlnet", "there is none"),
+        ("albert", "share their weights"),
+    ],
+)
+def test_a_bias_that_is_not_there_or_not_its_own_takes_no_mean(model_type, why):
+    model = tiny_model(model_type)
+    means = [torch.ones(block.n_heads * block.head_dim) for block in attention_blocks(model)]
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    for take in (zero_heads, remove_heads):
+        with pytest.raises(UnsupportedModelError, match=f"must be its own to take the means of heads; .*{why}"):
+            take(model, {0: [0]}, means)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert bias_shifts(model, {}, means) == []
+
+
+def test_what_has_no_positions_is_refused_by_name():
+    swin = tiny_model("swin", num_labels=3).double()
+    batches = batches_for(swin)
+    assert all(mean.ndim == 1 for mean in measure(swin, batches, "mean").means)
+    with pytest.raises(UnfitError, match=r"--replace position-mean needs blocks .* Take --replace zero or mean"):
+        measure(swin, batches, "position-mean")
+    with pytest.raises(UnfitError, match="--replace resample needs blocks"):
+        stand_in(swin, replace(batches, replacement=measure(swin, batches, "resample")), np.arange(2))
+    bert = tiny_model("bert", num_labels=3)
+    with pytest.raises(UnfitError, match="two examples that can stand in for each other; got 1"):
+        measure(bert, batches_for(bert, lengths=(4,)), "resample")
+    with pytest.raises(OptionError, match="must be one of zero, mean, position-mean, resample; got 'median'"):
+        measure(bert, batches_for(bert), "median")
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    model = tiny_model("bert", num_labels=3)
+    inputs, gates = batches_for(model).batch(np.arange(3)).inputs, gates_of(model, "1:1")
+    for shape in [(31,), (4, 31), (0, 32), (2, 12, 32), (3, 11, 32), (1, 1, 1, 32)]:
+        others = [torch.zeros(shape), None, None]
+        with pytest.raises(ValueError, match="must have the shape"), gated(model, gates, others):
+            model(**inputs)
+    with pytest.raises(ValueError, match="got 3, and 2 to stand in"), gated(model, gates, [None] * 2):
+        pass
+
+
+def test_a_block_without_heads_has_nothing_to_replace():
+    model = remove_heads(tiny_model("bert", num_labels=3), "2:1,2,3,4 1:2")
+    batches = batches_for(model)
+    for kind in KINDS:
+        found = replace(batches, replacement=measure(model, batches, kind))
+        one, none, three = stand_in(model, found, np.arange(3))
+        assert none is None
+        assert (one.shape[-1], three.shape[-1]) == (24, 32)
+        assert np.isfinite(predict(model, found, gates_of(model, "1:1 3:2"))).all()
+
+
+def test_padding_of_a_loader_is_no_part_of_a_mean():
+    """Rows come padded, on the right or on the left."""
+    model = tiny_model("bert", num_labels=3).double()
+    whole = batches_for(model, lengths=(5, 3))
+    expected = {kind: measure(model, whole, kind).means for kind in KINDS[:2]}
+    inputs = whole.batch(np.arange(2)).inputs
+    turned = {name: torch.stack([value[0], value[1].roll(2)]) for name, value in inputs.items()}
+    turned["position_ids"] = torch.tensor([[0, 1, 2, 3, 4], [0, 0, 0, 1, 2]])
+    for given in (inputs, turned):
+        padded = loaded([{**given, "labels": torch.tensor([0, 1])}], model)
+        for kind, means in expected.items():
+            for mean, other in zip(means, measure(model, padded, kind).means, strict=True):
+                assert torch.allclose(mean, other, rtol=0, atol=1e-9)
+
+
+def test_predictions_know_what_stood_in(tmp_path):
+    model = tiny_model("bert", num_labels=3)
+    by_kind = {kind: predictions_of(model, tmp_path, kind) for kind in ("zero", *KINDS)}
+    none, one = HeadMask((4, 4, 4)), HeadMask.parse("1:1", (4, 4, 4))
+    assert len({each.key(none) for each in by_kind.values()}) == 1  # no head is masked
+    assert len({each.key(one).digest for each in by_kind.values()}) == 4
+    assert "instead" not in by_kind["zero"].key(one).to_json()
+    kept = {kind: each.of(one) for kind, each in by_kind.items()}
+    for kind, each in by_kind.items():
+        np.testing.assert_array_equal(each.stored(one), kept[kind])
+        others = [kept[other] for other in kept if other != kind]
+        assert all(np.abs(kept[kind] - other).max() > 1e-3 for other in others)
+    masks = [none, one]
+    journal = Journal(
+        by_kind["mean"].store.objects,
+        {**by_kind["mean"].key(none).to_json(), "instead": by_kind["mean"].instead, "masks": [str(m) for m in masks]},
+    )
+    predict_masks(by_kind["zero"], masks)  # all is there: journals of these are closed, not those of others
+    assert [each.name for each in unfinished(journal.objects)] == [journal.name]
+    predict_masks(by_kind["mean"], masks)
+    assert not unfinished(journal.objects)

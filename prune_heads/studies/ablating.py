@@ -13,7 +13,7 @@ from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import HeadDescriptorError, OptionError
 from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.base import Kept, Objective
-from prune_heads.options import Ablation, Scoring, Setup
+from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
@@ -42,8 +42,8 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     Raises:
         PruneHeadsError: See `ablated`.
     """
-    study, lab, options = Study("ablate", reporter), Lab(setup, reporter), options.settled(setup.max_examples)
-    lab.scoring = Scoring(seed=options.seed)
+    study, options = Study("ablate", reporter), options.settled(setup.max_examples)
+    lab = Lab(setup, reporter, seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
     splits, choosing = [each.split for each in every], None
     if options.kind == "only-one":
@@ -222,8 +222,7 @@ def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Repo
     """How many predictions of the first examples differ from those of float32, of an objective that `chooses`."""
     n = min(FLIP_SAMPLE, len(found.predictions.references))
     exact, split = replace(setup, dtype="float32"), found.predictions.split.name
-    lab = Lab(exact, reporter)
-    lab.scoring = Scoring(seed=options.seed)
+    lab = Lab(exact, reporter, seed=options.seed)
     sample = lab.of(lab.subject.task.load(split, n))
     wanted = predict_masks(sample, list(found.kept), memory=options.memory)
     flipped = sum(n_flipped(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items())

@@ -70,8 +70,7 @@ def ablate_random(
         UnfitError: If a half has no example, or heads do not suffice for a mask of two.
         PruneHeadsError: See `predict_masks`.
     """
-    study, lab = Study("ablate", reporter), Lab(setup, reporter)
-    lab.scoring = Scoring(seed=options.seed)
+    study, lab = Study("ablate", reporter), Lab(setup, reporter, seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
     scored = {name: lab.scored(Scoring(name, seed=options.seed)) for name in _SCORED}
     data = [identify_split(lab.predictions(subject.task.spec.score_split).split)]

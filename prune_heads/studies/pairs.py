@@ -16,7 +16,7 @@ from prune_heads.descriptors import Head
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
 from prune_heads.files import read_json
 from prune_heads.heads import NUMBERING, HeadMask
-from prune_heads.options import Ablation, Pairs, Scoring, Setup
+from prune_heads.options import Ablation, Pairs, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study
@@ -47,8 +47,7 @@ def ablate_pairs(
     """
     if options.blocks is not None and (which.heads or which.nearest):
         raise OptionError("--blocks takes the pairs of each layer; --heads and --nearest name others. Leave one out")
-    study, lab = Study("ablate", reporter), Lab(setup, reporter)
-    lab.scoring = Scoring(seed=options.seed)
+    study, lab = Study("ablate", reporter), Lab(setup, reporter, seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
     pairs = pairs_of(every[0].gone, options, which)
     asked = {

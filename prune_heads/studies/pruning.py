@@ -184,8 +184,8 @@ def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter:
     configuration = {"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype}
     means = read_means(options.scores, classifier.model) if by_means and options.scores else None
     if means is not None:
-        of_means = digest({"means": [each and each.tolist() for each in means]})
-        configuration |= {"replace": options.replace, "means": of_means}
+        of_means = [None if each is None else each.tolist() for each in means]
+        configuration |= {"replace": options.replace, "means": digest({"means": of_means})}
     study.begin(configuration, **identify_model(classifier))
     parameters = prune(classifier.model, mask, mode, classifier.probe_inputs(), means)
     study.lap("prune")

@@ -164,15 +164,16 @@ class Lab:
     Args:
         setup: Model, task and conditions.
         reporter: Told about stages and notes; its notes are those of the run of now.
+        seed: Of what stands in for masked heads, where that is drawn.
         share: Finds what another process has computed; None to share with none.
         reused: Whether another run follows, so that the model must stay as it is.
     """
 
-    scoring = Scoring()
-    """How heads are scored, to be set first: what stands in for masked heads is measured on the same examples."""
-
-    def __init__(self, setup: Setup, reporter: Reporter, *, share: Share | None = None, reused: bool = False) -> None:
+    def __init__(
+        self, setup: Setup, reporter: Reporter, *, seed: int = 0, share: Share | None = None, reused: bool = False
+    ) -> None:
         self.setup, self.share, self.reused, self.reporter = setup, share, reused, reporter
+        self.scoring = Scoring(seed=seed)  # on the examples of which what stands in for masked heads is measured
         self._kept: dict[Hashable, tuple[Any, list[str]]] = {}
 
     @property
