@@ -1,15 +1,20 @@
 """What stands in for a masked head: against sums by hand, one example at a time, in float64; and folded into biases."""
 
 import copy
+import pickle
 from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tiny_questions import answering, questions
+from tiny_texts import loaded as load_pairs
+from tiny_texts import save_language_model, tiny_language_model, write_texts
 from tiny_types import VOCABULARY, tiny_model
 
 from prune_heads import (
+    Evaluator,
     attention_blocks,
     gate_gradients,
     gated,
@@ -28,11 +33,14 @@ from prune_heads.heads import HeadMask
 from prune_heads.objectives.batches import Batches, Field, Ragged, loaded
 from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.objectives.replacing import KINDS, measure, stand_in
+from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import Journal, PredictionStore, unfinished
+from prune_heads.studies.scoring import Lab
 from prune_heads.surgery import bias_shifts
-from prune_heads.tasks.task import task_of_labels
+from prune_heads.tasks.own import OwnData
+from prune_heads.tasks.task import load_task, task_of_labels
 
 TYPES = ("bert", "gpt2", "llama", "xlnet", "bart", "vit")
 LENGTHS = (9, 5, 12, 7, 5, 12, 3)
@@ -140,7 +148,7 @@ def test_masked_heads_give_what_stands_in(model, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_masks_at_once_are_one_at_a_time(kind, tmp_path):
-    for model_type in ("bert", "llama", "xlnet"):
+    for model_type in ("bert", "llama"):
         model = tiny_model(model_type, num_labels=3)
         examples = predictions_of(model, tmp_path / model_type, kind)
         masks = [
@@ -149,7 +157,7 @@ def test_many_masks_at_once_are_one_at_a_time(kind, tmp_path):
             HeadMask.parse("1:1 3:2", examples.gone.n_heads),
         ]
         found = predict_masks(examples, masks)
-        assert not any("one at a time" in note for note in examples.reporter.notes) or model_type == "xlnet"
+        assert not any("one at a time" in note for note in examples.reporter.notes)
         for mask in masks:
             alone = predict(model, examples.batches, gates_of(model, mask))
             np.testing.assert_allclose(found[mask], alone, rtol=0, atol=2e-5)
@@ -305,3 +313,98 @@ def test_predictions_know_what_stood_in(tmp_path):
     assert [each.name for each in unfinished(journal.objects)] == [journal.name]
     predict_masks(by_kind["mean"], masks)
     assert not unfinished(journal.objects)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """An encoder-decoder on pairs, whose decoder has lengths of its own."""
+    folder = tmp_path_factory.mktemp("pairs")
+    _, name, _, train, _, validation = write_texts(folder, "bart", n_train=9, n_dev=6)
+    task = load_task(name, own=OwnData({"train": train, "validation": validation}, kind=name))
+    checkpoint = load_pairs(save_language_model(folder / "bart", tiny_language_model("bart")), "bart")
+    return Subject.of(checkpoint, task, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory):
+    """Questions with contexts in several windows, a row each."""
+    return answering(tmp_path_factory.mktemp("answering"), questions(7))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("subject", ["pairs", "windows"])
+def test_nothing_depends_on_the_batch(kind, subject, request):
+    subject = request.getfixturevalue(subject)
+    task, model = subject.task, subject.model
+    every = [replace(subject, batch_size=size).batches(task.load("validation")) for size in (1, 4)]
+    made = [measure(model, each, kind, seed=1) for each in every]
+    kept = [
+        predict(model, replace(each, replacement=found), gates_of(model, {0: [1], 2: [0, 3]}))
+        for each, found in zip(every, made, strict=True)
+    ]
+    np.testing.assert_allclose(kept[0], kept[1], rtol=1e-4, atol=1e-4)
+    assert np.abs(kept[0] - predict(model, every[0], gates_of(model, {0: [1], 2: [0, 3]}))).max() > 1e-3
+    assert made[0].identity == made[1].identity
+    sent = pickle.dumps(made[1])  # to the workers of a cluster, without the model that an objective may hold
+    assert len(sent) < sum(weight.nbytes for weight in model.parameters()) / 2
+    again = replace(every[1], replacement=pickle.loads(sent))
+    np.testing.assert_array_equal(predict(model, again, gates_of(model, {0: [1], 2: [0, 3]})), kept[1])
+
+
+def test_an_encoder_decoder_has_the_means_of_its_own_tokens(pairs):
+    """Of the encoder over sources, of the decoder over what it is given; no padding."""
+    batches = pairs.batches(pairs.task.load("validation"))
+    assert len({*(batches.n_tokens - batches.n_decoded)}) > 1
+    alone = [outputs(pairs.model, batches, i) for i in range(batches.n_examples)]
+    for kind in KINDS[:2]:
+        for i, mean in enumerate(measure(pairs.model, batches, kind).means):
+            wanted = torch.cat([each[i] for each in alone]).mean(dim=0)
+            assert torch.allclose((mean if kind == "mean" else mean[-1]).float(), wanted, rtol=0, atol=1e-5)
+            assert mean.ndim == 1 or len(mean) == 1 + max(len(each[i]) for each in alone)
+
+
+def test_written_texts_take_means_alone():
+    setup = Setup("mini", "mini-translation", max_examples=3, replace="mean")
+    lab = Lab(setup, Reporter())
+    examples = lab.reported(["validation"])[0]
+    mask = HeadMask.parse("E:1:1 D:1:2 A:2:1", examples.gone.n_heads)
+    found = predict_masks(examples, [mask])[mask]
+    np.testing.assert_array_equal(
+        found, predict(lab.subject.model, examples.batches, gates_of(lab.subject.model, mask))
+    )
+    assert lab.identify([])["replaced_by"]["split"] == "train"
+    for kind in KINDS[1:]:
+        with pytest.raises(UnfitError, match=f"--replace {kind} needs all tokens .* Take --replace zero or mean"):
+            _ = Lab(replace(setup, replace=kind), Reporter()).replacement
+
+
+def test_the_evaluator_replaces_too():
+    """By its own examples, or as another one does."""
+    zero = Evaluator("mini", "mini-sentiment", max_examples=12)
+    ev = Evaluator("mini", "mini-sentiment", max_examples=12, replace="mean")
+    assert zero.replacement is None
+    assert zero.evaluate() == ev.evaluate()
+    assert zero.evaluate("1:1 2:1").likelihood != ev.evaluate("1:1 2:1").likelihood
+    model, batches = ev.model, ev.replacement.rows
+    assert batches.n_tokens.sum() > 0
+    other = ev.on(max_examples=5)
+    assert other.replacement is ev.replacement
+    scores = [each.score().flat() for each in (zero, ev)]
+    assert not np.allclose(*scores)
+    folded = zero_heads(copy.deepcopy(model), "1:1 2:1", ev.replacement.means)
+    alone = Evaluator(folded, "mini-sentiment", max_examples=12, tokenizer=ev._predictions.subject.classifier.tokenizer)
+    found = [each.likelihood["value"] for each in (alone.evaluate(), ev.evaluate("1:1 2:1"))]
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    with pytest.raises(OptionError, match="got 'median'"):
+        Evaluator("mini", "mini-sentiment", max_examples=4, replace="median")
+
+
+def test_at_most_so_many_examples_are_measured(monkeypatch):
+    monkeypatch.setattr("prune_heads.studies.scoring.MOST_REPLACING", 6)
+    lab = Lab(Setup("mini", "mini-sentiment", replace="resample"), Reporter(), seed=3)
+    assert len(lab.replacement.rows.n_tokens) == 6
+    assert lab.replacement.seed == 3
+    assert any(note.startswith("masked heads give their outputs for others") for note in lab.reporter.notes)
+    first, lab.scoring = lab.replacement, Scoring(score_examples=4, seed=3)
+    assert len(lab.replacement.rows.n_tokens) == 4
+    assert lab.replacement is not first

@@ -132,7 +132,6 @@ def prune(
     """
     prove_gates(model, inputs)
     parameters = {"before": n_parameters(model), "pruned": pruned_parameters(attention_blocks(model), mask)}
-
     with torch.inference_mode(), gated(model, gates_of(model, mask), means):
         expected = compared(model(**inputs))
     SURGERY[mode](model, mask, means)
