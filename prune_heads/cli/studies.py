@@ -35,7 +35,7 @@ def _study(at: str, *groups: Any, folder: type[options.Folder] = options.Folder)
         module, _, name = at.partition(":")
         study = getattr(import_module(f"prune_heads.studies.{module}"), name)
         if getattr(folder, "save_checkpoint", False) and groups["group0"].replace in ("position-mean", "resample"):
-            raise OptionError("--save-checkpoint must be with --replace zero or mean: others depend on the example.")
+            raise OptionError("--save-checkpoint must be with --replace zero or mean: others depend on the example")
         started = time.perf_counter()
         found = study(*groups.values(), TerminalReporter(partial(check_output, folder)))
         found = found if isinstance(found, Found) else Found(found)

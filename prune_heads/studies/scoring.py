@@ -214,9 +214,9 @@ class Lab:
         def load() -> tuple[Replacement, Split]:
             split = load_split(how, self.subject, name, self.reporter, limit)
             batches = predictions_of(how, self.subject, split, self.reporter).batches
-            others = "their outputs for others, for which each batch runs once more"
-            given = {"mean": "their mean", "position-mean": "their mean at each position"}.get(how.replace, others)
-            self.reporter.note(f"masked heads give {given}: by {len(split)} examples of {name}")
+            given = "in one more pass a batch, what they give for others of"
+            given = {"mean": "their mean over", "position-mean": "their mean at each place of"}.get(how.replace, given)
+            self.reporter.note(f"masked heads give {given} {len(split)} examples of {name}")
             with self.reporter.stage("what stands in", batches.n_examples) as progress:
                 return measure(self.subject.model, batches, how.replace, seed, progress=progress), split
 
