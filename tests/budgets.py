@@ -118,7 +118,7 @@ def imports() -> tuple[list[Figure], float]:
     figures = [
         Figure("import prune_heads, CPU seconds", middle["package"], 0.1),
         Figure("imports of prune-heads run, ratio", middle["run"] / middle["base"], 1.25, both),
-        Figure("prune-heads --help, CPU seconds", middle["help"], 0.5 * slower, held=False),
+        Figure("prune-heads --help, CPU seconds", middle["help"], 0.5 * slower),
     ]
     return figures, slower
 

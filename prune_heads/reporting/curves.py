@@ -138,7 +138,7 @@ def _kept(record: Record) -> list[Table]:
         for line in record["lines"]
         for each in line.get("kept") or ()
     ]
-    margin = record["configuration"].get("margin")
+    margin = record.get("configuration", {}).get("margin")
     note = "One-sided, at 5% each, from few heads to many, up to the first point that is not shown; open in between."
     return [Table.of(f"{metric_name(record)} falls by less than {margin:g}", rows, notes=(note,))] if rows else []
 

@@ -5,7 +5,6 @@ from itertools import zip_longest
 from typing import Any
 
 from prune_heads.descriptors import Head, HeadCounts
-from prune_heads.heads import HeadMask
 from prune_heads.tables import Form, Table
 
 Record = Mapping[str, Any]  # or a report
@@ -90,6 +89,8 @@ def interval(correlation: Record, name: str, words: str = "95% interval ") -> st
 
 def scores_of(report: Record) -> dict[Head, float]:
     """The scores of `prune-heads score --json` by (block, head), from 0; none of a head that is gone."""
+    from prune_heads.heads import HeadMask  # imports NumPy, for which --help does not wait
+
     counts = HeadCounts.described(report["blocks"])
     gone = HeadMask.from_json(report["gone"]) if "gone" in report else HeadMask(counts)
     return {(block, head): report["scores"][block][head] for block, head in ~gone}

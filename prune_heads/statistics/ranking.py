@@ -51,7 +51,7 @@ def reliability(differences: Differences, *, seed: int, n_splits: int = N_SPLITS
 
     The examples, or their groups, are cut into halves at random; Spearman's correlation over heads of both halves is
     that of half as many examples, and 2r / (1 + r) that of all (Spearman, 1910; Brown, 1910). Both are of the mean r
-    over the splits.
+    over the splits; a negative one, which is chance, counts as 0.
 
     Returns:
         `{"split_half", "reliability"}`, None where heads do not differ within a half, or are fewer than three.
@@ -66,7 +66,7 @@ def reliability(differences: Differences, *, seed: int, n_splits: int = N_SPLITS
     if (lengths <= 0).any():
         return {"split_half": None, "reliability": None}
     r = float(((first * second).sum(axis=0) / lengths).mean())
-    return {"split_half": r, "reliability": 2 * r / (1 + r)}
+    return {"split_half": r, "reliability": 2 * max(r, 0) / (1 + max(r, 0))}
 
 
 def _centred_ranks(columns: Array) -> Array:

@@ -62,7 +62,8 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     n_steps = recipe.epochs * len(batches)
     if (last := max(recipe.keep_steps, default=0)) > n_steps:
         raise PruneHeadsError(f"--keep-steps must be at most {n_steps}, the steps of this training; got {last}")
-    study.begin(setup, recipe, **identify(subject, [trained_on, *splits]))
+    alone = [replace(each, groups=()) for each in (trained_on, *splits)]  # a loss or a metric knows no groups
+    study.begin(setup, recipe, **identify(subject, alone))
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
     study.lap("train")
     about = {"task": task.spec.name, "labels": task.spec.labels and list(task.spec.labels), "drawn": list(start.drawn)}

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
 from tiny import write_sst2
 
@@ -20,11 +21,13 @@ TABLE = (
         "numbering",
         "blocks",
         "value",
+        "changed",
+        "equivalence",
         "delta",
         "low",
         "high",
     ),
-    *("p_value", "p_adjusted", "test", "alpha", "best", "likelihood"),
+    *("p_value", "p_adjusted", "test", "together", "alpha", "best", "likelihood"),
 )
 BESIDE = ("task", "model", "tables", "correlations", "flips")
 FILES = {"record.json", "table.md", "table.tex", "ablations.csv"}
@@ -48,7 +51,7 @@ def test_json_is_its_contract(words, invoke, json_of):
     assert list(report["p_adjusted"]) == ["holm", "bh"]
     for rows in (report["value"], report["delta"], report["p_value"], *report["p_adjusted"].values()):
         assert [len(row) for row in rows] == [4, 4, 4]
-    assert report["delta"] == [[value - report["base"] for value in row] for row in report["value"]]
+    np.testing.assert_allclose(report["delta"], np.subtract(report["value"], report["base"]), rtol=0, atol=1e-15)
     for p, holm, bh in zip(*map(flat, (report["p_value"], *report["p_adjusted"].values())), strict=True):
         assert 0 < p <= bh <= holm <= 1
     assert {name: report["tables"][0][name] for name in TABLE} == {name: report[name] for name in TABLE}

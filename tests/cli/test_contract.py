@@ -27,7 +27,7 @@ def test_choices_are_the_keys_of_their_tables():
         choices.ESTIMATORS: ESTIMATORS,
         choices.NORMALIZERS: NORMALIZERS,
         get_args(choices.Mode): SURGERY,
-        get_args(choices.Kind): (*KINDS, "pairs"),
+        get_args(choices.Kind): (*KINDS, "pairs", "random"),
         get_args(choices.Target): TARGETS,
     }
     for names, table in tables.items():
@@ -58,7 +58,9 @@ def test_listings_as_json(invoke, json_of):
 def test_evaluate_gives_its_contract(invoke, on_sst2, tmp_path, json_of):
     words = ("evaluate", *on_sst2, "--heads", "3:1,4 1:2", "--max-examples", "10", "--output", tmp_path / "out")
     report = json_of(invoke(*words, "--json"))
-    assert list(report) == [*("task", "split", "n_examples", "metrics", "intervals", "heads_pruned", "n_heads")]
+    assert list(report) == [
+        *("task", "split", "n_examples", "metrics", "intervals", "likelihood", "heads_pruned", "n_heads")
+    ]
     assert (report["task"], report["split"], report["n_examples"]) == ("sst2", "validation", 10)
     assert list(report["metrics"]) == ["accuracy"]
     assert (report["heads_pruned"], report["n_heads"]) == (["1:2", "3:1,4"], 12)
