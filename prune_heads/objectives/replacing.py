@@ -69,8 +69,9 @@ class Replacement:
         if self.kind == "position-mean":
             for mean, position in zip(self.means, own, strict=True):
                 table = None if mean is None else mean.to(weight)
-                is_left = table is not None and position is not None and bool((position < 0).any())
-                found.append(table[position.clamp(0, len(table) - 1)] if is_left else table)  # type: ignore[index, union-attr, arg-type]
+                if table is not None and position is not None and bool((position < 0).any()):  # padded on the left
+                    table = table[position.clamp(0, len(table) - 1)]
+                found.append(table)
             return found
         drawn = [int(np.random.default_rng([self.seed, i]).integers(n - (i < n))) for i in rows.tolist()]
         others = np.asarray([other + (i <= other) for i, other in zip(rows.tolist(), drawn, strict=True)])
@@ -115,11 +116,9 @@ def measure(
     for index in _of_one_length(rows):
         for i, (context, position, length) in _seen(model, rows, index, kind).items():
             values = pad(context.cpu().double(), (0, 1), value=1.0)
-            place, there = torch.arange(context.shape[-2]).expand(context.shape[:-1]), slice(None)
-            if position is not None and length is not None:
-                place = position.cpu()
-                there = (place >= 0) & (place < length.cpu())  # type: ignore[assignment]
-            place, values = place[there].flatten(), values[there].reshape(-1, values.shape[-1])
+            every = torch.arange(context.shape[-2]).expand(context.shape[:-1]) if position is None else position.cpu()
+            there = every >= 0 if length is None else (every >= 0) & (every < length.cpu())
+            place, values = every[there], values[there]
             table = values.new_zeros(int(place.max()) + 1, values.shape[-1]).index_add_(0, place, values)
             sums[i] = pad_sequence([table, sums.get(i, table[:0])], batch_first=True).sum(dim=0)
         progress(len(index))
