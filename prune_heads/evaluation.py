@@ -168,9 +168,10 @@ def predict(
     """
     device = next(model.parameters()).device
     found: Kept = np.empty(0, dtype=np.float32)
-    with evaluating(model):
+    once, each = (gates, None) if batches.replacement is None else (None, gates)
+    with evaluating(model), nullcontext() if once is None else gated(model, once):
         for batch in batches:
-            with gated(model, gates, stand_in(model, batches, batch.index)) if gates is not None else nullcontext():
+            with nullcontext() if each is None else gated(model, each, stand_in(model, batches, batch.index)):
                 kept = batches.objective.kept(model, batch.to(device)).float().cpu().numpy()
             check_finite(kept, batch.index, "logits")
             if not found.size:
