@@ -404,7 +404,7 @@ def test_at_most_so_many_examples_are_measured(monkeypatch):
     lab = Lab(Setup("mini", "mini-sentiment", replace="resample"), Reporter(), seed=3)
     assert len(lab.replacement.rows.n_tokens) == 6
     assert lab.replacement.seed == 3
-    assert any(note.endswith("what they give for others of 6 examples of train") for note in lab.reporter.notes)
+    assert any(note.endswith("a batch, for others of 6 examples of train") for note in lab.reporter.notes)
     first, lab.scoring = lab.replacement, Scoring(score_examples=4, seed=3)
     assert len(lab.replacement.rows.n_tokens) == 4
     assert lab.replacement is not first

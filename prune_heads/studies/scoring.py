@@ -214,9 +214,9 @@ class Lab:
         def load() -> tuple[Replacement, Split]:
             split = load_split(how, self.subject, name, self.reporter, limit)
             batches = predictions_of(how, self.subject, split, self.reporter).batches
-            given = "in one more pass a batch, what they give for others of"
-            given = {"mean": "their mean over", "position-mean": "their mean at each place of"}.get(how.replace, given)
-            self.reporter.note(f"masked heads give {given} {len(split)} examples of {name}")
+            given = {"mean": "their mean over", "position-mean": "their mean at each place of"}
+            said = given.get(how.replace, "what they do, in one more pass a batch, for others of")
+            self.reporter.note(f"masked heads give {said} {len(split)} examples of {name}")
             with self.reporter.stage("what stands in", batches.n_examples) as progress:
                 return measure(self.subject.model, batches, how.replace, seed, progress=progress), split
 
