@@ -64,8 +64,9 @@ def data_name(task: str, split: str) -> str:
 
 
 def subject_of(record: Record) -> str:
-    """Whose numbers they are: `minilm-mnli on mnli`."""
-    return f"{record['model']['name']} on {record['task']}"
+    """Whose numbers they are: `minilm-mnli on mnli`, and what stands in for masked heads, if anything."""
+    stands_in = record.get("configuration", {}).get("replace")
+    return f"{record['model']['name']} on {record['task']}{f' (--replace {stands_in})' if stands_in else ''}"
 
 
 def whose(record: Record) -> str:
