@@ -105,7 +105,7 @@ def long_functions(source: str, module: str) -> Iterator[str]:
 
 
 def imports() -> tuple[list[Figure], float]:
-    """What must be imported, the least of several times in turn; and how much slower this machine is than the `REFERENCE`."""
+    """What must be imported, the least of two times in turn; and how much slower this machine is than `REFERENCE`."""
     programs = {"package": _TIMED + "import prune_heads", "base": _TIMED + _BASE, "run": _TIMED + _RUN, "help": _HELP}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(_REPEATS):
