@@ -26,10 +26,10 @@ HELD_LINES = 25_000
 
 REFERENCE = 6.4
 """CPU seconds of importing torch and BERT on the machine that the limits of times are for: two idle cores. A machine on
-which this takes twice as long is shown limits twice as long."""
-AS_FAST = 1.1
-"""Times of the tests are held where that takes at most so many times as long. On a slower machine two tests at once
-share what one import has for itself, so no factor tells what they may take there."""
+which this takes twice as long is given limits twice as long."""
+TOLERANCE = 2.0
+"""Times of the tests fail above so many times their limit: a shared machine was seen to change its pace so far within
+twenty minutes. Up to there they are shown as above, for people. The set-up, which waits for others, never fails."""
 
 _REPEATS = 3
 _BASE = "import torch; from transformers import BertForSequenceClassification"
@@ -167,9 +167,7 @@ def _about(suite: dict[str, object] | None) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Print what the project costs; exit with 1 above a limit.")
     parser.add_argument("--since", type=float, help="when .ci/run began, in seconds of the epoch")
-    parser.add_argument(
-        "--hold-times", action="store_true", help="fail above the limits of the tests' times too, on a fast machine"
-    )
+    parser.add_argument("--hold-times", action="store_true", help="fail far above the limits of the tests' times too")
     asked = parser.parse_args()
     of_imports, slower = imports()
     sized, timed = [*sizes(), *of_imports], suites(asked.since, slower)
@@ -177,8 +175,8 @@ def main() -> int:
         value = "-" if each.value is None else f"{each.value:,.4g}" if each.value < 10 else f"{each.value:,.0f}"
         kept = "ok" if each.kept else "ABOVE"
         print(f"{each.name:<42} {value:>7} of {each.limit:>6,g}  {kept:<5}  {each.note}".rstrip())
-    held = [*(each for each in sized if each.held), *(timed if asked.hold_times and slower <= AS_FAST else [])]
-    return 0 if all(each.kept for each in held) else 1
+    late = asked.hold_times and any((each.value or 0) > TOLERANCE * each.limit for each in timed[:-1])
+    return 1 if late or not all(each.kept for each in sized if each.held) else 0
 
 
 if __name__ == "__main__":
