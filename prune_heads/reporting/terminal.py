@@ -17,6 +17,7 @@ from prune_heads.reporting.words import (
     scale_of,
     scores_of,
     share,
+    stand_in,
     subject_of,
 )
 from prune_heads.tables import Cell, Form, Page, Table
@@ -116,7 +117,7 @@ def evaluation_table(report: Record) -> Table:
     rows = [{"metric": name, "value": value, "95% interval": ends[name]} for name, value in report["metrics"].items()]
     if found := report.get("likelihood"):
         rows.append({"metric": NATS, "value": found["value"], "95% interval": (found["low"], found["high"])})
-    title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}"
+    title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}{stand_in(report)}"
     return Table.of(title, rows, {"value": ".4f", "95% interval": ".4f to"})
 
 

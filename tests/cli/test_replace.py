@@ -72,6 +72,7 @@ def test_orders_are_by_what_stands_in(invoke, on_sst2, tmp_path):
         title = (folder / "table.md").read_text().splitlines()[0]
         assert ("--replace mean" in title) == (kind == "mean")
     assert values[0] != values[1]
+    assert "pruned: 1:1 (--replace mean)" in invoke("evaluate", *how, "--heads", "1:1", "--replace", "mean").stdout
     found = made(invoke("correlate", *names, "--json"))
     assert [each["name"] for each in found["series"]] == [
         "tiny validation without-one",
