@@ -154,10 +154,8 @@ class ManyMasks:
         model, batches = predictions.subject.model, predictions.batches
         self.model, self.masks, self.batches, self.objective = model, masks, batches, batches.objective
         self.device, self.reporter = next(model.parameters()).device, predictions.reporter
-        kept, device = (
-            [mask.keep() for mask in masks],
-            "cpu" if self.device.type == "meta" else self.device,
-        )  # offloaded
+        kept = [mask.keep() for mask in masks]
+        device = "cpu" if self.device.type == "meta" else self.device  # of an offloaded model
         self.gates = [
             torch.tensor(np.array([each[i][list(block.original_heads)] for each in kept]), device=device).float()
             for i, block in enumerate(attention_blocks(model))
