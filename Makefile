@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test test-browser chromium thorough budgets lint ruff mypy import-contract javascript imports experiments pages clean
 
 demo: $(STAMP)
-	$(BIN)/prune-heads run --curve --output demo/run --overwrite
+	$(BIN)/prune-heads run --curve --score-examples 2000 --output demo/run --overwrite
 	$(BIN)/prune-heads ablate --split validation_matched --max-examples 200 --output demo/ablate --overwrite
 	$(BIN)/prune-heads report demo/run demo/ablate --output demo/page.html --overwrite
 

@@ -26,6 +26,7 @@ from prune_heads.gating import evaluating, gated
 from prune_heads.objectives import bound
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches, Ragged
+from prune_heads.objectives.replacing import stand_in
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.tasks.task import Split, Task
 from prune_heads.verification import prove_gates
@@ -160,14 +161,18 @@ def predict(
 ) -> Kept:
     """What is kept of every example, `(n_examples, width)` in file order, with the heads gated if gates are given.
 
+    In their place is what `batches.replacement` says.
+
     Raises:
         NotFiniteError: If a number is NaN or infinite.
     """
     device = next(model.parameters()).device
     found: Kept = np.empty(0, dtype=np.float32)
-    with evaluating(model), gated(model, gates) if gates is not None else nullcontext():
+    once, each = (gates, None) if batches.replacement is None else (None, gates)
+    with evaluating(model), nullcontext() if once is None else gated(model, once):
         for batch in batches:
-            kept = batches.objective.kept(model, batch.to(device)).float().cpu().numpy()
+            with nullcontext() if each is None else gated(model, each, stand_in(model, batches, batch.index)):
+                kept = batches.objective.kept(model, batch.to(device)).float().cpu().numpy()
             check_finite(kept, batch.index, "logits")
             if not found.size:
                 found = np.empty((batches.n_examples, kept.shape[1]), dtype=np.float32)

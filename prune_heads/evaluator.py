@@ -3,8 +3,8 @@
 Nothing is written and nothing printed unless a store is named. The commands of the same names give the same numbers.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from prune_heads.importance import Examples, own_criterion
 from prune_heads.objectives import METRIC_NAMES, OBJECTIVES
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches, loaded
+from prune_heads.objectives.replacing import Replacement, measure
 from prune_heads.options import Ablation, Scoring, WrittenModel
 from prune_heads.options.studies import Kind, Response
 from prune_heads.predictions import Predictions
@@ -28,7 +29,7 @@ from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
-from prune_heads.studies import ablating, curves, measuring, pruning, scoring, setup
+from prune_heads.studies import ablating, curves, measuring, reading, scoring, setup
 from prune_heads.tasks.task import NAME, Split, Task, kind_of, load_task, task_of_labels, task_of_rows
 
 
@@ -60,7 +61,9 @@ class Evaluator:
         batch_size: Examples a batch; a DataLoader has its own.
         max_length: Tokens of a text, at most.
         device: `cpu`, `cuda`, `mps` or `auto`; None: where the model is.
-        seed: Of the bootstrap and of criteria that draw.
+        seed: Of the bootstrap, of criteria that draw and of `resample`.
+        replace: What stands in for a masked head: `zero`, `mean`, `position-mean` or `resample`, measured on the
+            examples of this Evaluator; or the `replacement` of another one, so that both have the same.
         options: Of the objective, as for the commands: `label_order`, `beams` or `doc_stride`.
 
     Raises:
@@ -84,6 +87,7 @@ class Evaluator:
         max_length: int = 128,
         device: str | None = None,
         seed: int = 0,
+        replace: str | Replacement | None = "zero",
         **options: Any,
     ) -> None:
         reporter = Reporter()
@@ -114,17 +118,22 @@ class Evaluator:
             raise DataError("texts need the model's tokenizer, and images its image processor, tokenizer=...; got none")
         subject = Subject.of(checkpoint, task, objective=objective, device=where, **how)
         if metric is not None:
-            measured = replace(subject.objective, metric=_metric(metric, subject.objective))
-            subject = replace(subject, objective=measured)
+            measured = dataclasses.replace(subject.objective, metric=_metric(metric, subject.objective))
+            subject = dataclasses.replace(subject, objective=measured)
         if subject.objective.note:
             reporter.note(subject.objective.note)
         chosen = given or task.load(split or task.spec.eval_splits[0], max_examples)
         if batches is None:
             chosen = subject.measurable(chosen, reporter)
         else:
-            batches = replace(batches, objective=subject.objective)
-            subject = replace(subject, batch_size=batches.batch_size)
+            batches = dataclasses.replace(batches, objective=subject.objective)
+            subject = dataclasses.replace(subject, batch_size=batches.batch_size)
         self._predictions = Predictions(subject, chosen, PredictionStore(store, reporter.note), reporter, batches)
+        if isinstance(replace, str):
+            replace = None if replace == "zero" else measure(subject.model, self._predictions.batches, replace, seed)
+        self.replacement = self._predictions.replacement = replace
+        if replace is not None:
+            self._predictions.batches = dataclasses.replace(self._predictions.batches, replacement=replace)
 
     def on(self, data: Any = None, *, split: str | None = None, max_examples: int | None = None) -> "Evaluator":
         """The same model on other examples: another split of the task, or other data.
@@ -135,7 +144,8 @@ class Evaluator:
             max_examples: The first of them; None: all.
         """
         tokenizer, data = self._predictions.subject.classifier.tokenizer, self._data if data is None else data
-        return self._again(self.model, data, split=split, max_examples=max_examples, tokenizer=tokenizer)
+        how: dict[str, Any] = {"tokenizer": tokenizer, "replace": self.replacement}
+        return self._again(self.model, data, split=split, max_examples=max_examples, **how)
 
     def evaluate(self, heads: Heads | None = None) -> Evaluation:
         """The metrics with these heads masked, each with its 95% interval (bootstrap of the examples).
@@ -223,7 +233,7 @@ class Evaluator:
 
     def _mask(self, heads: Heads | None) -> HeadMask:
         n_heads, heads = self._predictions.subject.n_heads, {} if heads is None else heads
-        found = pruning.read_heads(heads, n_heads) if isinstance(heads, str) else as_mask(heads, n_heads)
+        found = reading.read_heads(heads, n_heads) if isinstance(heads, str) else as_mask(heads, n_heads)
         return found | self._predictions.gone
 
 

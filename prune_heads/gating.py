@@ -17,11 +17,14 @@ from prune_heads.errors import MaskNotAppliedError, UnsupportedModelError
 from prune_heads.heads import Heads, as_mask
 
 Gate = Tensor | Callable[[Tensor], Tensor]
+Instead = Sequence[Tensor | None] | None
 
 
 @contextmanager
-def gated(model: nn.Module, gates: Sequence[Gate]) -> Iterator[nn.Module]:
+def gated(model: nn.Module, gates: Sequence[Gate], instead: Instead = None) -> Iterator[nn.Module]:
     """Multiply the output of each head by its gate: 1 leaves it, bit for bit; 0 takes it away.
+
+    With something instead, a head gives `gate * output + (1 - gate) * instead` at the input of W_O.
 
     Compiled models run uncompiled inside the block. `nn.MultiheadAttention` is computed step by step: the outputs of
     tokens then agree with PyTorch's fast path up to rounding. At padded places that path may write zeros; here they
@@ -32,6 +35,9 @@ def gated(model: nn.Module, gates: Sequence[Gate]) -> Iterator[nn.Module]:
         gates: One tensor an attention block, `(n_heads,)`, `(batch, n_heads)` or `(batch, tokens, n_heads)`,
             for the heads that the block has now. Gradients flow into them. Or a function that gives such a
             tensor; it is called with the input of W_O, `(batch, tokens, n_heads * head_dim)`.
+        instead: One tensor a block, of heads side by side (`width` = n_heads * head_dim): `(width,)`; `(positions,
+            width)`, a row a token of the batch from the first on, the last row for all that are further; or `(batch,
+            tokens, width)`. None, for all or for a block, is 0. `objectives.replacing` makes some.
 
     Raises:
         UnsupportedModelError: If the model's type is unknown.
@@ -41,21 +47,23 @@ def gated(model: nn.Module, gates: Sequence[Gate]) -> Iterator[nn.Module]:
             no fault. In the end only `prove_gates` shows that a gate changes the output.
     """
     blocks = attention_blocks(model)
-    if len(gates) != len(blocks):
-        raise ValueError(f"gates must be one tensor per block ({len(blocks)}); got {len(gates)}")
+    others = [None] * len(gates) if instead is None else instead
+    if len(gates) != len(blocks) or len(others) != len(blocks):
+        got = str(len(gates)) if instead is None else f"{len(gates)}, and {len(others)} to stand in"
+        raise ValueError(f"gates must be one tensor per block ({len(blocks)}); got {got}")
     every: dict[nn.Module, _Gates] = {}  # one hook a W_O; layers that share theirs are its calls in a forward pass
-    for block, gate in zip(blocks, gates, strict=True):
+    for block, gate, other in zip(blocks, gates, others, strict=True):
         if isinstance(gate, Tensor) and (gate.ndim not in (1, 2, 3) or gate.shape[-1] != block.n_heads):
             shapes = f"(n_heads,), (batch, n_heads) or (batch, tokens, n_heads) with n_heads={block.n_heads}"
             raise ValueError(f"gates of {block.name} must have shape {shapes}; got {tuple(gate.shape)}")
         if block.n_heads:
-            every.setdefault(block.output.module, _Gates()).calls.append((block, gate))
+            every.setdefault(block.output.module, _Gates()).calls.append((block, gate, other))
     with ExitStack() as hooks:
         hooks.enter_context(uncompiled())
         hooks.push(stay_dense(model))
         for hook in every.values():
             hooks.push(on_context(hook.calls[0][0], hook))
-            for module in {block.module for block, _ in hook.calls}:
+            for module in {block.module for block, *_ in hook.calls}:
                 hooks.callback(module.register_forward_hook(hook.attended).remove)
             if len(hook.calls) > 1:
                 hooks.callback(written(model).register_forward_pre_hook(hook.start_over).remove)
@@ -69,7 +77,7 @@ class _Gates:
     """The pre-hook of one W_O: the gates of its calls, in turn."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[AttentionBlock, Gate]] = []  # in a forward pass: each block, and its gates
+        self.calls: list[tuple[AttentionBlock, Gate, Tensor | None]] = []  # in a forward pass: a block, and its own
         self.n_calls = 0
         self.is_met = self.was_passed_by = False  # whether W_O was called since its attention last ended; and was not
 
@@ -85,20 +93,20 @@ class _Gates:
     def passed_by(self) -> list[str]:
         """The names of blocks whose gates matter and were not applied."""
         calls = self.calls if self.was_passed_by else []
-        return [x.name for x, gate in calls if callable(gate) or gate.requires_grad or bool((gate != 1).any())]
+        return [x.name for x, gate, _ in calls if callable(gate) or gate.requires_grad or bool((gate != 1).any())]
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Args: `args[0]` is the input of W_O, `(batch, tokens, n_heads * head_dim)`."""
         self.is_met, context = True, args[0]
-        block, gate = self.calls[self.n_calls % len(self.calls)]
+        block, gate, other = self.calls[self.n_calls % len(self.calls)]
         self.n_calls += 1
         if callable(gate):
-            return (block.gated(context, gate(context)), *args[1:])
+            return (block.gated(context, gate(context), other), *args[1:])
         gate = gate.to(context.device, context.dtype)
         gate = gate[:, None, :] if gate.ndim == 2 else gate  # a gate per example holds for all its tokens
         if gate.ndim == 3 and len(gate) != len(context):
             raise ValueError(f"gates of {block.name} are for a batch of {len(gate)}; got {len(context)}")
-        return (block.gated(context, gate), *args[1:])
+        return (block.gated(context, gate, other), *args[1:])
 
 
 def gates_of(model: nn.Module, heads: Heads) -> list[Tensor]:

@@ -25,6 +25,7 @@ from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches
+from prune_heads.objectives.replacing import Replacement
 from prune_heads.objectives.responses import LIKELIHOOD
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.statistics import Metric, compare_paired, mean_of, metric_interval
@@ -47,6 +48,9 @@ class Predictions:
 
     The split is tokenised when it is needed, unless its batches are given.
     """
+
+    replacement: Replacement | None = None
+    """What stands in for masked heads; to be set before anything is asked."""
 
     def __init__(
         self, subject: Subject, split: Split, store: PredictionStore, reporter: Reporter, batches: Batches | None = None
@@ -76,7 +80,7 @@ class Predictions:
         if batches.batch_size < self.tokens.batch_size:
             why = "examples run one at a time, for in a batch this model sees more than the example"
             self.reporter.note(f"{self.split.name}: {why}")
-        return batches
+        return replace(batches, replacement=self.replacement)
 
     @property
     def objective(self) -> Objective:
@@ -109,14 +113,20 @@ class Predictions:
 
     def key(self, mask: HeadMask) -> PredictionKey:
         """The entry of a mask in the store, for the model as it is now."""
+        instead = "" if mask <= self.gone else self.instead
         if self._held is not None:
-            return replace(self._held, mask=mask | self._held.mask)
+            return replace(self._held, mask=mask | self._held.mask, instead=instead)
         if not self.store.keeps:
             return PredictionKey("", "", mask | self.gone, "")  # by which nothing is looked up
         model = self.subject.model
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
         what = canonical(self.objective.identity(model))
-        return PredictionKey(model_key(model), self._data, mask | self.gone, dtype, what)
+        return PredictionKey(model_key(model), self._data, mask | self.gone, dtype, what, instead)
+
+    @property
+    def instead(self) -> str:
+        """What stands in for masked heads, for keys; empty for nothing."""
+        return "" if self.replacement is None else self.replacement.identity
 
     def stored(self, mask: HeadMask) -> Kept | None:
         """What is kept under a mask, if the store has it; a damaged entry is noted and counts as none."""

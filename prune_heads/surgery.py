@@ -22,10 +22,11 @@ from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, hea
 from prune_heads.anatomy.locate import leave_record, models_inside
 from prune_heads.anatomy.narrowed import OwnCounts, compute_with
 from prune_heads.errors import UnsupportedModelError
+from prune_heads.gating import Instead
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 
-def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
+def zero_heads(model: nn.Module, heads: Heads, means: Instead = None) -> nn.Module:
     """Zero everything that the heads own; shapes stay, so the checkpoint loads in plain transformers.
 
     Args:
@@ -33,6 +34,8 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
         heads: A `HeadMask`, a descriptor (`"3:1,5"`, from 1) or block -> heads (from 0), in the original
             numbering. Heads that have been removed before are left alone. Where layers share their weights (ALBERT),
             a head goes at every depth; if it was not named for all, a warning says so.
+        means: What heads that go still send, one `(n_heads * head_dim,)` a block as it is now; added to the bias of
+            W_O, see `bias_shifts`. None for nothing.
 
     Raises:
         UnsupportedModelError: If the model's type is unknown; or if weights to be written are not plain parameters of
@@ -40,15 +43,17 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
             adapters), kept elsewhere, or of another block too. Nothing is written then.
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
+    shifts = bias_shifts(model, heads, means)
     with torch.no_grad():
         owned = [each for block, places in _places(model, heads) for each in block.owned(places)]
         for each in owned:  # checks come before anything is written
             tensor = each.tensor
             tensor.index_fill_(each.dim, torch.tensor(each.indices, dtype=torch.long, device=tensor.device), 0)
+        _shift(shifts)
     return model
 
 
-def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
+def remove_heads(model: nn.Module, heads: Heads, means: Instead = None) -> nn.Module:
     """Take the heads out: fewer rows in W_Q, W_K, W_V and columns in W_O, down to none. All of them, or none.
 
     The model's configuration names them from then on, so that `load_pruned` reads what any `save_pretrained` writes.
@@ -58,6 +63,7 @@ def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
     Raises:
         UnsupportedModelError: If the type's heads cannot be taken out, or only a part of a group is to go.
     """
+    shifts = bias_shifts(model, heads, means)
     with _all_or_nothing(model):
         found = [(block, places) for block, places in _places(model, heads) if places]
         for block, places in found:
@@ -67,7 +73,37 @@ def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
             _take_out(block, places)
         if found:
             _note(model)
+    _shift(shifts)
     return model
+
+
+@torch.no_grad()
+def bias_shifts(model: nn.Module, heads: Heads, means: Instead) -> list[tuple[Tensor, Tensor]]:
+    """Biases of W_O, each with what is added to it so that the heads still send their means: W_O^h mean_h, summed.
+
+    Raises:
+        UnsupportedModelError: If a W_O has no bias, or one that is not its layer's own.
+    """
+    blocks, shifts = attention_blocks(model), list[tuple[Tensor, Tensor]]()
+    named = as_mask(heads, head_counts(blocks)).by_block()
+    for block, pruned, mean in zip(blocks, named, means or (), strict=means is not None):
+        if mean is None or not (places := block.places(pruned)):
+            continue
+        bias, shared = block.output.bias, "layers share their weights" if block.n_depths > 1 else ""
+        why = "there is none" if bias is None else shared or _why_not(block.output.module, block.output.names[1])
+        if bias is None or why:
+            must = f"the bias of W_O of {block.name} must be its own to take the means of heads; {why}"
+            raise UnsupportedModelError(f"{must}. Take zeros in their place, or gate heads (evaluate, ablate, curve)")
+        weight = block.output.weight[:, block.output.dimensions(places)].cpu().double()
+        own = mean.cpu().double().unflatten(-1, (block.n_heads, block.head_dim))[places].flatten()
+        shifts.append((bias, (weight @ own).to(bias)))
+    return shifts
+
+
+@torch.no_grad()
+def _shift(shifts: list[tuple[Tensor, Tensor]]) -> None:
+    for bias, shift in shifts:
+        bias.add_(shift)
 
 
 def removed_heads(model: nn.Module) -> HeadMask:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 REASON = "# long: "
@@ -27,7 +26,10 @@ HELD_LINES = 25_000
 
 REFERENCE = 6.4
 """CPU seconds of importing torch and BERT on the machine that the limits of times are for: two idle cores. A machine on
-which this takes twice as long may take twice as long for the tests; it is never asked to be faster."""
+which this takes twice as long is given limits twice as long."""
+TOLERANCE = 2.0
+"""Times of the tests fail above so many times their limit: a shared machine was seen to change its pace so far within
+twenty minutes. Up to there they are shown as above, for people. The set-up, which waits for others, never fails."""
 
 _REPEATS = 3
 _BASE = "import torch; from transformers import BertForSequenceClassification"
@@ -106,19 +108,19 @@ def long_functions(source: str, module: str) -> Iterator[str]:
 
 
 def imports() -> tuple[list[Figure], float]:
-    """What must be imported, each several times in turn; and how much slower this machine is than the `REFERENCE`."""
+    """What must be imported, the least of three times in turn; and how much slower this machine is than `REFERENCE`."""
     programs = {"package": _TIMED + "import prune_heads", "base": _TIMED + _BASE, "run": _TIMED + _RUN, "help": _HELP}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(_REPEATS):
         for name, program in programs.items():
             seconds[name].append(_seconds(program))
-    middle = {name: median(values) for name, values in seconds.items()}
-    both = f"{middle['run']:.2f} s against {middle['base']:.2f} s of torch and BERT"
-    slower = max(1.0, middle["base"] / REFERENCE)
+    least = {name: min(values) for name, values in seconds.items()}
+    ratio, run, base = min((run / base, run, base) for run, base in zip(seconds["run"], seconds["base"], strict=True))
+    slower = max(1.0, least["base"] / REFERENCE)
     figures = [
-        Figure("import prune_heads, CPU seconds", middle["package"], 0.1),
-        Figure("imports of prune-heads run, ratio", middle["run"] / middle["base"], 1.25, both),
-        Figure("prune-heads --help, CPU seconds", middle["help"], 0.5 * slower),
+        Figure("import prune_heads, CPU seconds", least["package"], 0.1),
+        Figure("imports of prune-heads run, ratio", ratio, 1.25, f"{run:.2f} s against {base:.2f} s of torch and BERT"),
+        Figure("prune-heads --help, CPU seconds", least["help"], 0.5 * slower),
     ]
     return figures, slower
 
@@ -165,7 +167,7 @@ def _about(suite: dict[str, object] | None) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Print what the project costs; exit with 1 above a limit.")
     parser.add_argument("--since", type=float, help="when .ci/run began, in seconds of the epoch")
-    parser.add_argument("--hold-times", action="store_true", help="fail above the limits of the tests' times too")
+    parser.add_argument("--hold-times", action="store_true", help="fail far above the limits of the tests' times too")
     asked = parser.parse_args()
     of_imports, slower = imports()
     sized, timed = [*sizes(), *of_imports], suites(asked.since, slower)
@@ -173,8 +175,8 @@ def main() -> int:
         value = "-" if each.value is None else f"{each.value:,.4g}" if each.value < 10 else f"{each.value:,.0f}"
         kept = "ok" if each.kept else "ABOVE"
         print(f"{each.name:<42} {value:>7} of {each.limit:>6,g}  {kept:<5}  {each.note}".rstrip())
-    held = [*(each for each in sized if each.held), *(timed if asked.hold_times else [])]
-    return 0 if all(each.kept for each in held) else 1
+    late = asked.hold_times and any((each.value or 0) > TOLERANCE * each.limit for each in timed[:-1])
+    return 1 if late or not all(each.kept for each in sized if each.held) else 0
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_a_wrong_removal_is_seen_with_a_vocabulary_that_knows_no_word(wrong, mon
     subject = Checkpoint(tiny_model("llama"), of_numbers(None), "tiny", None)
 
     @torch.no_grad()
-    def wrongly(model, mask):
+    def wrongly(model, mask, means):
         remove_heads(model, mask)
         for layer in model.model.layers:
             getattr(layer.self_attn, f"{wrong[0]}_proj").weight.mul_(-1)

@@ -144,3 +144,19 @@ def copy_of_another(checkpoint, tmp_path):
     next(iter(tensors.values())).view(-1)[0] += 1
     save_file(tensors, weights, metadata={"format": "pt"})
     return folder
+
+
+def test_workers_are_given_what_stands_in(setup, tmp_path):
+    asked = replace(setup, replace="resample")
+    examples = Lab(asked, Reporter()).examples(Scoring())
+    one = gate_gradients(examples.subject.model, examples.batches)
+    here = Here(2)
+    many = Spread(asked, here, Counting()).gradients(examples)
+    np.testing.assert_allclose(one.signed, many.signed, rtol=0, atol=WITHIN)
+    masks = [examples.gone, *ablations("without-one", examples.gone).values()]
+    Spread(asked, here, Reporter()).answers([(examples, masks)])
+    alone = Lab(replace(asked, store=tmp_path / "alone"), Reporter()).examples(Scoring())
+    expected, plain = predict_masks(alone, masks), Lab(setup, Reporter()).examples(Scoring())
+    for mask in masks:
+        np.testing.assert_allclose(examples.stored(mask), expected[mask], rtol=0, atol=WITHIN)
+    assert plain.stored(masks[1]) is None

@@ -16,10 +16,11 @@ from prune_heads.anatomy import attention_blocks, uncompiled
 from prune_heads.descriptors import Head
 from prune_heads.errors import StoreError
 from prune_heads.evaluation import check_finite
-from prune_heads.gating import evaluating, gated, gates_of
+from prune_heads.gating import Instead, evaluating, gated
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import Batch
+from prune_heads.objectives.replacing import stand_in
 from prune_heads.predictions import Predictions
 from prune_heads.store import Journal, unfinished
 
@@ -65,7 +66,8 @@ def predict_masks(
         NotFiniteError: If a logit is NaN or infinite.
         PruneHeadsError: If the store cannot be written.
     """
-    wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
+    gone = predictions.gone
+    wanted = list(dict.fromkeys(mask | gone for mask in masks))
     if predictions.lower is not None:
         return _in_both(predictions, predictions.lower(), wanted, memory=memory, compiled=compiled)
     with predictions.unchanged():
@@ -120,6 +122,7 @@ def _journal(
     """
     about = {"task": predictions.subject.task.spec.name, "split": predictions.split.name}
     how = {"batch_size": predictions.batches.batch_size, "memory": memory, "compiled": compiled}
+    about |= {"instead": predictions.instead} if predictions.instead else {}
     wish = {**predictions.key(wanted[0]).to_json(), **about, **how, "wanted": [str(mask) for mask in wanted]}
     for begun in unfinished(predictions.store.objects):
         if begun.job is not None and {k: v for k, v in begun.job.items() if k != "masks"} == wish:
@@ -136,7 +139,8 @@ def _close_done(predictions: Predictions, found: Mapping[HeadMask, Kept]) -> Non
     with suppress(StoreError):  # in a store that may only be read they do no harm
         for begun in unfinished(predictions.store.objects):
             job = begun.job or {}
-            if job.items() >= same.items() and stored >= set(job["masks"]):
+            is_of_these = job.items() >= same.items() and job.get("instead", "") == predictions.instead
+            if is_of_these and stored >= set(job["masks"]):
                 Journal(predictions.store.objects, job).close()
 
 
@@ -150,7 +154,12 @@ class ManyMasks:
         model, batches = predictions.subject.model, predictions.batches
         self.model, self.masks, self.batches, self.objective = model, masks, batches, batches.objective
         self.device, self.reporter = next(model.parameters()).device, predictions.reporter
-        self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
+        kept = [mask.keep() for mask in masks]
+        device = "cpu" if self.device.type == "meta" else self.device  # of an offloaded model
+        self.gates = [
+            torch.tensor(np.array([each[i][list(block.original_heads)] for each in kept]), device=device).float()
+            for i, block in enumerate(attention_blocks(model))
+        ]
         self.groups: dict[int | None, list[int]] = {}  # first gated block, None where there is none -> its masks
         gone = predictions.gone
         for i, mask in enumerate(masks):
@@ -162,8 +171,8 @@ class ManyMasks:
         if not writes and not self.mixes:
             by_length = np.argsort(-batches.n_tokens, kind="stable")
             few = np.unique(np.linspace(0, len(by_length) - 1, 4).astype(int))  # four, the longest to the shortest
-            inputs = batches.batch(by_length[few]).to(self.device).inputs
-            if proposal := plan(model, inputs, self.objective.reads):
+            inputs, instead = batches.batch(by_length[few]).to(self.device).inputs, self._instead(by_length[few])
+            if proposal := plan(model, inputs, self.objective.reads, instead):
                 self.together = VariantForward(proposal, model, self.objective.reads)
         if self.together is None and not writes:
             predictions.reporter.note("the masks run one at a time: this model's layers could not be shared exactly")
@@ -186,9 +195,9 @@ class ManyMasks:
         elif self.together is not None:
             rows = self._together(self.together, batch)
         else:
-            rows = []
+            rows, instead = [], self._instead(batch.index)
             for gates in zip(*self.gates, strict=True):
-                with gated(self.model, gates):
+                with gated(self.model, gates, instead):
                     rows.append(self.objective.kept(self.model, batch))
         kept: Kept = torch.stack(rows).float().cpu().numpy()
         check_finite(np.moveaxis(kept, 0, 1), batch.index, "logits")
@@ -209,7 +218,8 @@ class ManyMasks:
                 n, n_tokens = batches.batch_size, batches.batch_size * int(batches.n_tokens[order[0]])
                 n *= min(4, self._masks_a_pass(n_tokens)) if n_tokens else 1  # of few pairs a batch, passes are short
                 index, order = order[:n], order[n:]
-                recording = forward and forward.record(batches.batch(index).to(self.device).inputs)
+                inputs = batches.batch(index).to(self.device).inputs
+                recording = forward and forward.record(inputs, self._instead(index))
                 for first, group in self.groups.items():
                     masks, rows = wanted[group][:, index].nonzero()
                     for i in range(0, len(masks), n):
@@ -219,28 +229,32 @@ class ManyMasks:
                             at, lowest = torch.from_numpy(taken).to(self.device), len(gates) if first is None else first
                             kept = self.objective.read(forward.of_rows(recording, gates, lowest, at), batch)
                         else:
-                            with gated(self.model, gates):
+                            with gated(self.model, gates, self._instead(index[taken])):
                                 kept = self.objective.kept(self.model, batch)
                         found[of, index[taken]] = values = kept.float().cpu().numpy()
                         check_finite(values, index[taken], "logits")
                         progress(len(of))
 
+    def _instead(self, index: NDArray[np.int64]) -> Instead:
+        return stand_in(self.model, self.batches, index)
+
     def _written(self, batch: Batch, objective: Any) -> list[Tensor]:
         """Texts are written under many masks at once: a row of the batch is one (mask, example), with its own gates."""
         blocks, n_examples = attention_blocks(self.model), len(batch.index)
         n_tokens = batch.inputs["input_ids"].numel() + n_examples * objective.n_max
-        size = self._masks_a_pass(objective.beams * n_tokens)
+        size, instead = self._masks_a_pass(objective.beams * n_tokens), self._instead(batch.index)
         found: list[Tensor] = []
         for start in range(0, len(self.masks), size):
             # A decoder has a row a hypothesis, those of an example together.
             n_rows = [n_examples * (objective.beams if block.stack == "decoder" else 1) for block in blocks]
             some = [gate[start : start + size] for gate in self.gates]
-            with gated(self.model, [gate.repeat_interleave(n, dim=0) for gate, n in zip(some, n_rows, strict=True)]):
+            gates = [gate.repeat_interleave(n, dim=0) for gate, n in zip(some, n_rows, strict=True)]
+            with gated(self.model, gates, instead):
                 found += objective.kept(self.model, batch.repeated(len(some[0]))).split(n_examples)
         return found
 
     def _together(self, forward: VariantForward, batch: Batch) -> list[Tensor]:
-        recording = forward.record(batch.inputs)
+        recording = forward.record(batch.inputs, self._instead(batch.index))
         contexts = [recording.calls[block.output.module].given for block in forward.blocks]
         n_tokens = max(context.shape[:-1].numel() for context in contexts)
         found: dict[int, Tensor] = {}

@@ -27,11 +27,13 @@ from torch.utils.hooks import RemovableHandle
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, put
 from prune_heads.errors import PruneHeadsError, first_line
+from prune_heads.gating import Instead
 from prune_heads.objectives.base import read_off
 
 Position = Literal["first", "last"]  # the first token, or the last that is not padding
 
 Forward = Callable[..., Any]
+Gates = tuple[Tensor, Tensor | None]  # and what stands in, as `AttentionBlock.gated` takes both
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Recording(NamedTuple):
     inputs: Mapping[str, Any]
     outputs: Any  # the tensors that are read, by name, `(rows, ...)` each
     calls: Mapping[nn.Module, Call]  # of each layer, its W_O, and what the plan names
+    instead: Instead = None  # what stands in for the heads of each block; see `gated`
 
 
 class VariantForward:
@@ -86,12 +89,12 @@ class VariantForward:
         self.attentions = [model.get_submodule(name) for name in plan.attentions or ()]
         self.compiled: Sequence[Forward] | None = None  # of each layer; run where none of its heads is gated
 
-    def record(self, inputs: Mapping[str, Any]) -> Recording:
+    def record(self, inputs: Mapping[str, Any], instead: Instead = None) -> Recording:
         """Run the batch without gates and keep what the layers were given, `(batch, tokens, width)` each."""
         of_blocks = [module for block in self.blocks for module in (block.layer_module, block.output.module)]
         with watched([*of_blocks, *self.attentions]) as calls:
             outputs = SimpleNamespace(**read_off(self.model(**inputs), self.reads))
-        return Recording(inputs, outputs, calls)
+        return Recording(inputs, outputs, calls, instead)
 
     def outputs(self, recording: Recording, gates: Sequence[Tensor], first: int) -> list[Any]:
         """The outputs of the recorded batch under many masks.
@@ -135,12 +138,14 @@ class VariantForward:
                 stack.callback(put(vars(layer), "forward", lambda *_, layer=layer, **__: for_all(calls[layer].output)))
             for i, block in enumerate(self.blocks[first:], first):
                 layer, of_rows = block.layer_module, gates[i][:, None]
+                other = None if recording.instead is None else recording.instead[i]
+                gate: Gates = of_rows, other[taken] if other is not None and other.ndim == 3 else other
                 if block is self.blocks[-1] and self.plan.position is not None:
                     context = for_all(calls[block.output.module].given) if i == first else None
-                    at = partial(self._at_position, rows, context, of_rows, layer.forward)
+                    at = partial(self._at_position, rows, context, gate, layer.forward)
                     stack.callback(put(vars(layer), "forward", at))
                 elif (gates[i] != 1).any():
-                    stack.enter_context(_gated(block, of_rows))
+                    stack.enter_context(_gated(block, gate))
                     if i == first and self.attentions:
                         stack.callback(put(vars(self.attentions[i]), "forward", attention))
                 elif self.compiled is not None:
@@ -148,12 +153,13 @@ class VariantForward:
             return SimpleNamespace(**read_off(self.model(**rows), self.reads))
 
     def _at_position(
-        self, rows: Mapping[str, Any], context: Tensor | None, gates: Tensor, layer: Forward, *args: Any, **kwargs: Any
+        self, rows: Mapping[str, Any], context: Tensor | None, gates: Gates, layer: Forward, *args: Any, **kwargs: Any
     ) -> Any:
         """The last layer's output: right at the position that is read, and the same at all others.
 
         `rows` are the model's inputs, `context` that of W_O for all tokens, where it was recorded; the gates broadcast
-        against `(batch, 1, n_heads)`. Then come the layer's own forward and its arguments, the hidden states first.
+        against `(batch, 1, n_heads)`, and what stands in is for all tokens. Then come the layer's own forward and its
+        arguments, the hidden states first.
         """
         assert self.plan.position is not None
         block = self.blocks[-1]
@@ -167,7 +173,10 @@ class VariantForward:
             context = _context(block, self.norm(own), self.norm(hidden), rows.get("attention_mask"))
         else:
             context = context[row, index][:, None]
-        context = block.gated(context, gates)
+        opened, instead = gates
+        if instead is not None and instead.ndim > 1:
+            instead = instead[index.clamp(max=len(instead) - 1) if instead.ndim == 2 else (row, index)][:, None]
+        context = block.gated(context, opened, instead)
 
         def one_token(value: Tensor) -> Tensor:
             where = [slice(1) if i and size == n_tokens else slice(None) for i, size in enumerate(value.shape)]
@@ -202,9 +211,9 @@ def position_index(position: Position, inputs: Mapping[str, Any], n_rows: int, n
     return (padding * torch.arange(n_tokens, device=padding.device)).argmax(dim=1)
 
 
-def _gated(block: AttentionBlock, gates: Tensor) -> RemovableHandle:
+def _gated(block: AttentionBlock, gate: Gates) -> RemovableHandle:
     """Multiplies the heads at W_O's input by gates that broadcast against `(batch, tokens, n_heads)`."""
-    return block.output.module.register_forward_pre_hook(lambda module, args: (block.gated(args[0], gates), *args[1:]))
+    return block.output.module.register_forward_pre_hook(lambda module, args: (block.gated(args[0], *gate), *args[1:]))
 
 
 def with_compiled_layers(forward: VariantForward) -> VariantForward:

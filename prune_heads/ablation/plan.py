@@ -15,22 +15,27 @@ from torch import Tensor, nn
 
 from prune_heads.ablation.forward import Plan, Position, VariantForward, position_index, watched
 from prune_heads.anatomy import AttentionBlock, attention_blocks, uncompiled
-from prune_heads.gating import gated
+from prune_heads.gating import Instead, gated
 from prune_heads.objectives.base import read_off
 
 TOLERANCE = 1e-5
 """How far logits may be from those of one masked evaluation at a time, in float32.
 Logits of each token, of which there are many, may be as far of the size of the largest."""
 
+_Check = tuple[int, list[Tensor], list[Any]]
+
 
 @uncompiled()
-def plan(model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("logits",)) -> Plan | None:
+def plan(
+    model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("logits",), instead: Instead = None
+) -> Plan | None:
     """The fastest way that is proved on these inputs; None when masks must be run one at a time.
 
     Args:
         model: In evaluation mode, in any precision.
         inputs: Some examples, best of different lengths, `(rows, tokens)` each.
         reads: Which tensors of the model's output must be the same.
+        instead: What stands in for masked heads in these examples; see `gated`.
     """
     if next(model.parameters()).dtype != torch.float32:
         model = copy.deepcopy(model).float()
@@ -39,10 +44,10 @@ def plan(model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("l
         return None  # W_O of an emptied layer has no input to gate, or it is not called as a module
     if len({block.layer_module for block in blocks}) < len(blocks):
         return None  # layers that share weights, or that attend twice
-    checks = list(_checks(model, blocks, inputs, reads))
+    checks = list(_checks(model, blocks, inputs, reads, instead))
     for candidate in _candidates(model, blocks, inputs, reads):
         with suppress(Exception):  # a forward that does not take such inputs raises whatever it stumbles over
-            if _is_exact(VariantForward(candidate, model, reads), inputs, checks):
+            if _is_exact(VariantForward(candidate, model, reads), inputs, instead, checks):
                 return candidate
     return None
 
@@ -92,8 +97,8 @@ def _read_position(
 
 @torch.no_grad()
 def _checks(
-    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any], reads: Sequence[str]
-) -> Iterator[tuple[int, list[Tensor], list[Any]]]:
+    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any], reads: Sequence[str], instead: Instead
+) -> Iterator[_Check]:
     """First gated block, gates of two masks, and the outputs one at a time."""
     device = next(model.parameters()).device
     for first in sorted({0, len(blocks) // 2, len(blocks) - 1}):
@@ -103,16 +108,14 @@ def _checks(
             gate[1, -1] = 0
         expected = []
         for i in range(2):
-            with gated(model, [gate[i] for gate in gates]):
+            with gated(model, [gate[i] for gate in gates], instead):
                 expected.append(read_off(model(**inputs), reads))
         yield first, gates, expected
 
 
 @torch.no_grad()
-def _is_exact(
-    forward: VariantForward, inputs: Mapping[str, Any], checks: list[tuple[int, list[Tensor], list[Any]]]
-) -> bool:
-    recording = forward.record(inputs)
+def _is_exact(forward: VariantForward, inputs: Mapping[str, Any], instead: Instead, checks: list[_Check]) -> bool:
+    recording = forward.record(inputs, instead)
     for first, gates, expected in checks:
         for got, wanted in zip(forward.outputs(recording, gates, first), expected, strict=True):
             for name, tensor in wanted.items():

@@ -135,15 +135,25 @@ class AttentionBlock:
         """Where those of these heads (original numbering, from 0) are that are still there, from 0."""
         return [place for place, head in enumerate(self.original_heads) if head in heads]
 
-    def gated(self, context: Tensor, gates: Tensor) -> Tensor:
-        """The input of W_O, `(..., n_heads * head_dim)`, each head times its gate.
+    def gated(self, context: Tensor, gates: Tensor, instead: Tensor | None = None) -> Tensor:
+        """The input of W_O, `(..., n_heads * head_dim)`: of each head `gate * context + (1 - gate) * instead`.
 
         Args:
             context: What the heads send.
             gates: Broadcast against `(..., n_heads)`.
+            instead: What stands in for a head whose gate is 0: `(n_heads * head_dim,)`; a row a position, the last for
+                all tokens from there on; or of the shape of the context. None for nothing; a ValueError for others.
         """
-        by_head = context.unflatten(-1, (self.n_heads, self.head_dim))
-        return (by_head * gates.to(context.dtype)[..., None]).flatten(-2)
+        heads = (self.n_heads, self.head_dim)
+        by_head, gates = context.unflatten(-1, heads), gates.to(context.dtype)[..., None]
+        if instead is None:
+            return (by_head * gates).flatten(-2)
+        if instead.ndim == 2 and len(instead):
+            instead = instead[torch.arange(context.shape[-2], device=instead.device).clamp(max=len(instead) - 1)]
+        if tuple(instead.shape) not in [tuple(context.shape[i:]) for i in range(context.ndim)]:
+            must = f"what stands in for heads of {self.name} must have the shape of a row of {tuple(context.shape)}"
+            raise ValueError(f"{must}, of several, or of all; got {tuple(instead.shape)}")
+        return torch.lerp(instead.to(context).unflatten(-1, heads), by_head, gates).flatten(-2)  # exact at 0 and at 1
 
     def inputs_of(self, places: Collection[int]) -> list[tuple[Projection, list[int]]]:
         """What goes of W_V, W_K and W_Q with the heads at these places (from 0): each with the places of its heads.

@@ -29,7 +29,7 @@ def info(
     """Count parameters and multiply-adds."""
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
-    from prune_heads.studies.pruning import read_heads
+    from prune_heads.studies.reading import read_heads
     from prune_heads.studies.setup import load_model
 
     classifier = load_model(model, TerminalReporter())

@@ -34,6 +34,8 @@ def _study(at: str, *groups: Any, folder: type[options.Folder] = options.Folder)
 
         module, _, name = at.partition(":")
         study = getattr(import_module(f"prune_heads.studies.{module}"), name)
+        if getattr(folder, "save_checkpoint", False) and groups["group0"].replace in ("position-mean", "resample"):
+            raise OptionError("--save-checkpoint must be with --replace zero or mean: others depend on the example")
         started = time.perf_counter()
         found = study(*groups.values(), TerminalReporter(partial(check_output, folder)))
         found = found if isinstance(found, Found) else Found(found)
@@ -91,11 +93,12 @@ prune = _study("pruning:prune_heads", options.WrittenModel, options.Choice, opti
 evaluate = _study("measuring:evaluate_heads", options.Setup, options.Masked)
 _masks = (options.Ablation, options.Pairs, options.RandomMasks)
 ablate = _study("additivity:ablate_heads", options.Masks, options.Cluster, *_masks)
-similar = _study("similarity:similar", options.Setup, options.Similarity)
+similar = _study("similarity:similar", Annotated[options.Setup, Without("replace")], options.Similarity)
 curve = _study("curves:curves", options.Masks, options.Curves)
-roles = _study("roles:roles", options.Setup, options.RoleSources)
+roles = _study("roles:roles", Annotated[options.Setup, Without("replace")], options.RoleSources)
 look = _study("looking:look", options.Look)
-bench = _study("bench:bench", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
+_benched = Annotated[options.Setup, Without("store"), Without("replace")]
+bench = _study("bench:bench", _benched, options.Choice, options.Bench)
 
 
 def correlate(
@@ -124,7 +127,7 @@ def export(asked: options.Export, folder: options.NewFolder) -> Shown:
 
 
 def finetune(
-    setup: Annotated[options.Start, Without("store")],
+    setup: Annotated[options.Start, Without("store"), Without("replace")],
     recipe: options.Recipe,
     folder: options.NewFolder,
     config: Config = None,

@@ -22,10 +22,11 @@ from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.evaluation import check_finite
-from prune_heads.gating import evaluating, gated
+from prune_heads.gating import Instead, evaluating, gated
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batch, Batches, loaded
+from prune_heads.objectives.replacing import stand_in
 from prune_heads.progress import Progress, silent
 
 _Matrix = NDArray[np.float64]
@@ -61,7 +62,8 @@ def gate_gradients(model: nn.Module, batches: Batches | Iterable[Any], *, progre
 
     The loss is that of the objective (cross-entropy, the squared error for regression, or minus the log-likelihood of
     all tokens that a language model predicts of the example), summed over the batch: examples do not scale each other,
-    and the result does not depend on the batch size.
+    and the result does not depend on the batch size. With `batches.replacement`, r, they are derivatives towards it:
+    dL/dxi_h = (Att_h - r)^T dL/dAtt_h.
 
     Raises:
         DataError: If a batch of a DataLoader is no mapping with labels, and no pair of inputs and labels.
@@ -81,7 +83,8 @@ def batch_rows(
     blocks = attention_blocks(model)
     with evaluating(model, frozen=True):
         for batch in (each.to(device) for each in batches.numbered(steps)):
-            per_token = _per_token(model, blocks, batch, batches.objective)
+            instead = stand_in(model, batches, batch.index)
+            per_token = _per_token(model, blocks, batch, batches.objective, instead)
             signed, absolute = (
                 torch.cat([batch.by_example(gates.sum(dim=1)) for gates in each], dim=-1).cpu().numpy()
                 for each in (per_token, [gates.abs() for gates in per_token])
@@ -110,7 +113,9 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     return GateGradients(signed, absolute, n_tokens, n_heads, batches.objective.reads_one_token, gone_from(blocks))
 
 
-def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective) -> list[Tensor]:
+def _per_token(
+    model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective, instead: Instead = None
+) -> list[Tensor]:
     """`(rows, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
     gates: dict[int, Tensor] = {}
 
@@ -122,7 +127,7 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch,
         gates[i] = torch.ones(*context.shape[:-1], blocks[i].n_heads, device=context.device, requires_grad=True)
         return gates[i]
 
-    with gated(model, [partial(opened, i) for i in range(len(blocks))]):
+    with gated(model, [partial(opened, i) for i in range(len(blocks))], instead):
         outputs = model(**batch.inputs)
         if missed := [block.name for i, block in enumerate(blocks) if i not in gates and block.n_heads]:
             must = f"the loss must pass the W_O of every block; {', '.join(missed)} ran without it, or did not run"

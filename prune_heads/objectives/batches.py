@@ -26,6 +26,7 @@ from prune_heads.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
     from prune_heads.objectives.base import Objective
+    from prune_heads.objectives.replacing import Replacement
 
 Side = Literal["right", "left", "none"]
 """Where padding stands; none: examples run alone, and a batch that is made nevertheless is filled on the right."""
@@ -159,6 +160,7 @@ class Batches:
     rows: NDArray[np.int64] | None = None  # `(n_examples + 1,)`: example i has `rows[i]:rows[i + 1]`; None: a row each
     side: Side = "right"  # where padding stands
     n_cut: int = 0  # examples that were longer than they may be
+    replacement: Replacement | None = None  # what stands in for masked heads
     edges: tuple[int, ...] | None = None
     """Batch i has the examples `edges[i]` to `edges[i + 1]`; None: longest first, `batch_size` of them."""
 
@@ -186,6 +188,10 @@ class Batches:
         if self.rows is not None:
             yield "rows", self.rows
 
+    def rows_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`(rows,)`: those of the examples at these places."""
+        return index if self.rows is None else np.concatenate([np.arange(*self.rows[i : i + 2]) for i in index])
+
     def _summed(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
         return sizes if self.rows is None else np.add.reduceat(sizes, self.rows[:-1])
 
@@ -206,9 +212,8 @@ class Batches:
 
     def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Batch:
         """The examples at these places, padded to the longest of them or to `pad_to` tokens."""
-        rows, owner = index, None
+        rows, owner = self.rows_of(index), None
         if self.rows is not None:
-            rows = np.concatenate([np.arange(self.rows[i], self.rows[i + 1]) for i in index])
             owner = torch.from_numpy(np.repeat(np.arange(len(index)), np.diff(self.rows)[index]))
         inputs = {name: given.batch(rows, pad_to=pad_to, side=self.side) for name, given in self.inputs.items()}
         targets = self.targets.batch(rows, pad_to=pad_to, side=self.side)

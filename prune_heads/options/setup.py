@@ -18,6 +18,7 @@ Dtype = Literal["float32", "bfloat16", "float16", "mixed"]
 _ONE: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")  # names of torch's types
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Executor = Literal["local", "ray"]
+Replace = Literal["zero", "mean", "position-mean", "resample"]  # what stands in for a masked head
 
 DEFAULT_MODEL = "mini"
 DEFAULT_TASK = "mini-inference"
@@ -102,6 +103,12 @@ class Setup(WrittenModel):
     objective: str | None = option(
         "Kind of prediction, if the checkpoint fits several. (default: the kind that its class names)",
         choices=tuple(OBJECTIVES),
+        since="later",
+    )
+    replace: Replace = option(
+        "What stands in for a masked head: nothing, its mean over the examples that heads are scored on, its mean at "
+        "each position, or what it gives for another example.",
+        "zero",
         since="later",
     )
     data_dir: Path | None = option(

@@ -244,6 +244,11 @@ class Surgery(Group):
 
     scores: Path | None = option("A scores.json; the heads with the lowest scores are pruned.", reach="content")
     mode: Mode = _mode()
+    replace: Literal["zero", "mean"] = option(
+        "What stands in for pruned heads: nothing, or their means, which --scores of 'score --replace mean' must hold.",
+        "zero",
+        since="later",
+    )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ _Cell = tuple[Any, str, str]
 def draws(values: Mapping[str, Any]) -> bool:
     """Whether what is pruned in a trial of these values, or its curve, depends on the seed."""
     draws_scores = values["criterion"] == "random" or ":" in values["criterion"]  # one's own may
-    return draws_scores and (values["heads"] is None or values["curve"])
+    return (draws_scores and (values["heads"] is None or values["curve"])) or values.get("replace") == "resample"
 
 
 def result_rows(axes: Iterable[str], records: Mapping[str, Record]) -> Iterator[dict[str, Any]]:

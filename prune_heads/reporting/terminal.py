@@ -17,6 +17,7 @@ from prune_heads.reporting.words import (
     scale_of,
     scores_of,
     share,
+    stand_in,
     subject_of,
 )
 from prune_heads.tables import Cell, Form, Page, Table
@@ -118,7 +119,7 @@ def evaluation_table(report: Record) -> Table:
         name, unit, found = of
         row = {"metric": f"{name} ({unit})", "value": found["value"]}
         rows.append({**row, "95% interval": (found["low"], found["high"])})
-    title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}"
+    title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}{stand_in(report)}"
     return Table.of(title, rows, {"value": ".4f", "95% interval": ".4f to"})
 
 

@@ -61,8 +61,14 @@ def data_name(task: str, split: str) -> str:
 
 
 def subject_of(record: Record) -> str:
-    """Whose numbers they are: `minilm-mnli on mnli`."""
-    return f"{record['model']['name']} on {record['task']}"
+    """Whose numbers they are: `minilm-mnli on mnli`, and what stands in for masked heads, if anything."""
+    return f"{record['model']['name']} on {record['task']}{stand_in(record)}"
+
+
+def stand_in(record: Record) -> str:
+    """What stands in for masked heads, as titles end with it; empty for nothing."""
+    replaced = record.get("configuration", {}).get("replace")
+    return f" (--replace {replaced})" if replaced else ""
 
 
 def whose(record: Record) -> str:

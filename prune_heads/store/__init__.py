@@ -57,10 +57,12 @@ class PredictionKey:
     mask: HeadMask
     dtype: str  # In which the model ran, e.g. `"bfloat16"`; stored is always float32.
     objective: str = ""  # name, code and settings of what is predicted, as JSON
+    instead: str = ""  # what stands in for masked heads, as JSON; no part of the entry where nothing does
 
     def to_json(self) -> dict[str, Any]:
         """The key as it stands in the entry."""
-        return {"format": FORMAT, **vars(self), "mask": self.mask.to_json()}
+        said = {name: value for name, value in vars(self).items() if name != "instead" or value}
+        return {"format": FORMAT, **said, "mask": self.mask.to_json()}
 
     @property
     def digest(self) -> str:

@@ -6,8 +6,6 @@ from functools import partial
 from itertools import chain, combinations, groupby
 from typing import Any
 
-import numpy as np
-
 from prune_heads.ablation import KINDS, ablations, predict_masks
 from prune_heads.ablation.mixed import n_different
 from prune_heads.descriptors import Head, named_blocks
@@ -24,7 +22,7 @@ from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
 from prune_heads.studies.changed import changed
 from prune_heads.studies.measuring import Measured
 from prune_heads.studies.scoring import Found, Lab
-from prune_heads.studies.setup import costs_of, identify, identify_split
+from prune_heads.studies.setup import costs_of, identify_split
 from prune_heads.studies.spreading import Spread
 from prune_heads.studies.together import Flips, together
 
@@ -42,7 +40,8 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     Raises:
         PruneHeadsError: See `ablated`.
     """
-    study, lab, options = Study("ablate", reporter), Lab(setup, reporter), options.settled(setup.max_examples)
+    study, options = Study("ablate", reporter), options.settled(setup.max_examples)
+    lab = Lab(setup, reporter, seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
     splits, choosing = [each.split for each in every], None
     if options.kind == "only-one":
@@ -54,7 +53,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
         if name in [split.name for split in splits]:
             reporter.note(f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them")
     chosen_on = None if choosing is None else identify_split(choosing.split)
-    study.begin(setup, options, **identify(subject, splits), chosen_on=chosen_on)
+    study.begin(setup, options, **lab.identify(splits), chosen_on=chosen_on)
     asked = every if choosing is None or choosing in every else [*every, choosing]
     for each in asked:
         each.check_defined()
@@ -223,7 +222,7 @@ def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Repo
     """How many predictions of the first examples differ from those of float32, of an objective that `chooses`."""
     n = min(FLIP_SAMPLE, len(found.predictions.references))
     exact, split = replace(setup, dtype="float32"), found.predictions.split.name
-    lab = Lab(exact, reporter)
+    lab = Lab(exact, reporter, seed=options.seed)
     sample = lab.of(lab.subject.task.load(split, n))
     wanted = predict_masks(sample, list(found.kept), memory=options.memory)
     flipped = sum(n_different(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items())

@@ -28,7 +28,7 @@ from prune_heads.studies.ablating import ablate
 from prune_heads.studies.measuring import Measured
 from prune_heads.studies.pairs import ablate_pairs
 from prune_heads.studies.scoring import Found, Lab
-from prune_heads.studies.setup import identify, identify_split
+from prune_heads.studies.setup import identify_split
 from prune_heads.studies.spreading import Spread, spread_over
 
 SINGLE = "single effects"
@@ -71,11 +71,11 @@ def ablate_random(
         UnfitError: If a half has no example, or heads do not suffice for a mask of two.
         PruneHeadsError: See `predict_masks`.
     """
-    study, lab = Study("ablate", reporter), Lab(setup, reporter)
+    study, lab = Study("ablate", reporter), Lab(setup, reporter, seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
     scored = {name: lab.scored(Scoring(name, seed=options.seed)) for name in _SCORED}
     data = [identify_split(lab.predictions(subject.task.spec.score_split).split)]
-    study.begin(setup, options, which, **identify(subject, [each.split for each in every]), scored_on=data)
+    study.begin(setup, options, which, **lab.identify([each.split for each in every]), scored_on=data)
     masks, gone = masks_drawn(every[0].gone, which, options.seed), every[0].gone
     singles = ablations("without-one", gone)
     closed = np.array([[head in mask for head in singles] for mask in masks], dtype=np.float64)

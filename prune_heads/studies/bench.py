@@ -29,7 +29,8 @@ from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.options import Bench, Choice, Setup
 from prune_heads.progress import Progress, Reporter
 from prune_heads.runs import Study
-from prune_heads.studies.pruning import chosen, counted, going_together, prune, read_scores
+from prune_heads.studies.pruning import chosen, counted, going_together, prune
+from prune_heads.studies.reading import read_scores
 from prune_heads.studies.scoring import Found
 from prune_heads.studies.setup import identify, load_split, load_subject
 from prune_heads.surgery import removed_heads

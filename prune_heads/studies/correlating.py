@@ -99,7 +99,8 @@ def read_series(path: Path) -> list[Series]:
 
 def _ablation(record: Mapping[str, Any], table: Mapping[str, Any], source: str) -> Iterator[Series]:
     model, labels = record["model"], record["labels"]
-    name = f"{model['name']} {table['split']} {table['kind']}"
+    stands_in = record.get("configuration", {}).get("replace")
+    name = f"{model['name']} {table['split']} {table['kind']}" + (f" ({stands_in})" if stands_in else "")
     of_ablation = {"ablation": table["kind"], "metric": table["metric"], "labels": labels and [*map(str, labels)]}
     about = {**of_ablation, "model": model["name"], "fingerprint": model["fingerprint"]}
     yield {"name": name, "source": source, "kind": "ablation", **about, **_measured(table["delta"])}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from prune_heads.errors import UnfitError
+from prune_heads.errors import OptionError, UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
@@ -53,6 +53,11 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     """
     rows = {name: criterion_of(name) for name in options.criterion}  # one's own that does not fit is refused first
     study, lab = Study("curve", reporter), Lab(setup, reporter)
+    lab.scoring = options.by("gradient")
+    of_zeroed = any(row.looks_at in ("gradients", "examples") for row in rows.values())
+    if options.rescore and of_zeroed and setup.replace != "zero":
+        must = f"--rescore with --replace {setup.replace} must be by the criterion ablation"
+        raise OptionError(f"{must}: others look at a model whose heads are zeroed. Leave one of the two out")
     subject, every = lab.subject, lab.reported(options.split)
     splits, going = [each.split for each in every], among(options.blocks, every[0].gone)
     examples = dict[str, Predictions]()
@@ -68,7 +73,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     sources = {said[name]: row.source for name, row in rows.items() if row.name}  # of one's own
     own = {"criteria": shown, "criterion_source": sources} if sources else {}
     scored_on = {name: identify_split(each.split) for name, each in examples.items()}
-    study.begin(setup, options, own, **identify(subject, splits), scored_on=scored_on)
+    study.begin(setup, options, own, **lab.identify(splits), scored_on=scored_on)
     for each in every:
         each.check_defined()
     for each in (*examples.values(), *every) if options.score_samples else ():

@@ -37,7 +37,7 @@ from prune_heads.runs import Study
 from prune_heads.store import PredictionStore
 from prune_heads.studies.asking import ONE, Asked, ask
 from prune_heads.studies.pairs import names_of
-from prune_heads.studies.pruning import read_heads
+from prune_heads.studies.reading import read_heads
 from prune_heads.studies.scoring import Found
 from prune_heads.studies.setup import identify_model
 from prune_heads.tasks.task import Split

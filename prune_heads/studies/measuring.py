@@ -14,9 +14,9 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics import compare_paired
-from prune_heads.studies.pruning import note_without_heads, read_heads
+from prune_heads.studies.pruning import note_without_heads
+from prune_heads.studies.reading import read_heads
 from prune_heads.studies.scoring import Found, Lab
-from prune_heads.studies.setup import identify
 from prune_heads.surgery import removed_heads
 
 
@@ -92,7 +92,7 @@ def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
     mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
     predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])
     split = predictions.split
-    study.begin(setup, {"heads": mask.descriptors(), "split": split.name}, **identify(subject, [split]))
+    study.begin(setup, {"heads": mask.descriptors(), "split": split.name}, **lab.identify([split]))
     report = evaluate(predictions, mask)
     study.lap("evaluate")
     return Found(study.record(subject.device, **report), report, mask)

@@ -25,9 +25,8 @@ from prune_heads.statistics.joint import compare_means
 from prune_heads.statistics.tables import benjamini_hochberg, holm
 from prune_heads.studies.ablating import ALPHA, among, n_resamples
 from prune_heads.studies.measuring import Measured
-from prune_heads.studies.pruning import read_heads
+from prune_heads.studies.reading import read_heads
 from prune_heads.studies.scoring import Found, Lab
-from prune_heads.studies.setup import identify
 from prune_heads.studies.spreading import Spread
 
 Pair = tuple[Head, Head]
@@ -48,14 +47,14 @@ def ablate_pairs(
     """
     if options.blocks is not None and (which.heads or which.nearest):
         raise OptionError("--blocks takes the pairs of each layer; --heads and --nearest name others. Leave one out")
-    study, lab = Study("ablate", reporter), Lab(setup, reporter)
+    study, lab = Study("ablate", reporter), Lab(setup, reporter, seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
     pairs = pairs_of(every[0].gone, options, which)
     asked = {
         "heads": read_heads(which.heads, subject.n_heads).descriptors() if which.heads else None,
         "nearest": [" ".join(names_of(pair, subject.n_heads)) for pair in pairs] if which.nearest else None,
     }
-    study.begin(setup, options, asked, **identify(subject, [each.split for each in every]))
+    study.begin(setup, options, asked, **lab.identify([each.split for each in every]))
     for each in every:
         each.check_defined()
         check_likelihood(each)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from torch import Tensor, nn
 from prune_heads.anatomy import Unit, attention_blocks, units
 from prune_heads.budget import n_parameters, pruned_parameters
 from prune_heads.coverage.mixing import mixers
-from prune_heads.descriptors import HeadCounts
-from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, OptionError, RunError
+from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, OptionError
 from prune_heads.evaluation import predict
-from prune_heads.files import read_json
-from prune_heads.gating import gated, gates_of
+from prune_heads.files import digest
+from prune_heads.gating import Instead, gated, gates_of
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import criterion_of
 from prune_heads.objectives.base import Kept
@@ -30,9 +28,10 @@ from prune_heads.runs import Study
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import paired_bootstrap
 from prune_heads.studies.changed import changed
+from prune_heads.studies.reading import read_heads, read_means, read_scores
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
-from prune_heads.studies.setup import costs_of, identify, identify_model, identify_split, load_model
-from prune_heads.surgery import remove_heads, removed_heads, zero_heads
+from prune_heads.studies.setup import costs_of, identify_model, identify_split, load_model
+from prune_heads.surgery import bias_shifts, remove_heads, removed_heads, zero_heads
 from prune_heads.verification import apart, compared, prove_gates
 
 SURGERY = {"zero": zero_heads, "remove": remove_heads}
@@ -101,41 +100,12 @@ def going_together(model: nn.Module, choice: Choice, mode: Mode, reporter: Repor
     return units(blocks, groups=choice.groups) if choice.groups or shares_layers else None
 
 
-def read_heads(heads: str, n_heads: HeadCounts) -> HeadMask:
-    """A mask from a descriptor (`3:1,5`, from 1) or from the path of a `heads.json`.
-
-    Raises:
-        HeadDescriptorError: If it cannot be read or belongs to another model.
-        RunError: If the file is not JSON.
-    """
-    if heads.endswith(".json"):
-        mask = HeadMask.from_json(read_json(Path(heads), "a file of heads"))
-        if mask.n_heads != n_heads:
-            must = f"{Path(heads).name} must be for this model, with {list(n_heads)} heads a layer"
-            raise HeadDescriptorError(f"{must}; it is for {list(mask.n_heads)}")
-        return mask
-    return HeadMask.parse(heads, n_heads)
-
-
-def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
-    """The scores in a `scores.json` of a model with so many heads a block.
-
-    Raises:
-        RunError: If the file cannot be read or belongs to another model.
-    """
-    try:
-        scores = HeadScores.from_json(read_json(path, "a file of scores"))
-    except (KeyError, TypeError, ValueError) as error:
-        what = "a file of scores must be what 'prune-heads score --output' writes"
-        raise RunError(f"{what}; {path.name} is not: {error}") from error
-    if scores.n_heads != n_heads:
-        there = list(scores.n_heads)
-        raise RunError(f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has {there}")
-    return scores
-
-
-def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Tensor]) -> dict[str, int]:
+def prune(
+    model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Tensor], means: Instead = None
+) -> dict[str, int]:
     """Zero or remove the heads of a model, and see that it computes on `inputs` what it computed under gates.
+
+    Means of heads stand in for them; see `bias_shifts`.
 
     Returns:
         `before`: parameters of the model as it was; `pruned`: those that have become zero or are gone.
@@ -145,10 +115,9 @@ def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Ten
     """
     prove_gates(model, inputs)
     parameters = {"before": n_parameters(model), "pruned": pruned_parameters(attention_blocks(model), mask)}
-
-    with torch.inference_mode(), gated(model, gates_of(model, mask)):
+    with torch.inference_mode(), gated(model, gates_of(model, mask), means):
         expected = compared(model(**inputs))
-    SURGERY[mode](model, mask)
+    SURGERY[mode](model, mask, means)
     try:
         with torch.inference_mode():
             difference = apart(compared(model(**inputs)), expected)
@@ -180,10 +149,13 @@ def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter:
     """Zero or remove heads, named or chosen by a scores.json; no data are needed.
 
     Raises:
-        OptionError: If heads are named and chosen, or neither.
+        OptionError: If heads are named and chosen, or neither; or means are to stand in and no file has them.
         PruneHeadsError: If the model, the heads or the scores cannot be read.
     """
-    if (options.scores is None) == (choice.heads is None):
+    by_means = options.replace == "mean"
+    if by_means and options.scores is None:
+        raise OptionError("--replace mean needs --scores, a scores.json of 'prune-heads score --replace mean --output'")
+    if not by_means and (options.scores is None) == (choice.heads is None):
         raise OptionError("heads must be named by --heads or chosen by --scores, one of the two")
     study, mode = Study("prune", reporter), options.mode
     classifier = load_model(model, reporter)
@@ -192,8 +164,12 @@ def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter:
     scores = None if options.scores is None else read_scores(options.scores, gone.n_heads)
     mask = chosen(choice, gone, scores, together)
     configuration = {"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype}
+    means = read_means(options.scores, classifier.model) if by_means and options.scores else None
+    if means is not None:
+        of_means = [None if each is None else each.tolist() for each in means]
+        configuration |= {"replace": options.replace, "means": digest({"means": of_means})}
     study.begin(configuration, **identify_model(classifier))
-    parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
+    parameters = prune(classifier.model, mask, mode, classifier.probe_inputs(), means)
     study.lap("prune")
     record = study.record(classifier.model.device, mode=mode, **counted(mask), parameters=parameters)
     return Found(record, mask=mask, checkpoint=classifier)
@@ -212,6 +188,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
     """
     criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
+    lab.scoring = scoring
     study, subject, reporter = Study("run", lab.reporter), lab.subject, lab.reporter
     every = lab.reported(options.split)
     splits = [each.split for each in every]
@@ -227,7 +204,10 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     heads = {"heads": None if named is None else named.descriptors()}
     scored_on = None if examples is None else identify_split(examples.split)
     asked = (lab.setup, configuration_of(scoring), choice, heads, options)
-    identity = lab.once(("identity", options.split), lambda: identify(subject, splits))
+    replacement = lab.replacement
+    means = replacement.means if replacement is not None and replacement.kind == "mean" else None
+    bias_shifts(subject.model, HeadMask.all(gone.n_heads), means)  # refused before hours of scoring, too
+    identity = lab.once(("identity", options.split, replacement), lambda: lab.identify(splits))
     study.begin(*asked, **identity, scored_on=scored_on)
     lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)
@@ -250,11 +230,16 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         points = list(_curve(every, masks, scoring.seed, reporter))
         study.lap("curve")
     model = deepcopy(subject.classifier.model) if lab.reused else subject.classifier.model
-    parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
+    by_gates = replacement is not None and means is None
+    if by_gates:
+        reporter.note(f"--replace {lab.setup.replace} depends on the example: the heads are gated, no weight changes")
+        parameters = {"before": n_parameters(model), "pruned": 0}
+    else:
+        parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs(), means)
     rows, without = list[dict[str, Any]](), list[tuple[Predictions, Kept, dict[None, Kept]]]()
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
-            pruned = predict(model, each.batches, progress=progress)
+            pruned = each.of(mask, progress) if by_gates else predict(model, each.batches, progress=progress)
             without.append((each, before, {None: pruned}))
             about = {"split": each.split.name, "n_examples": len(each.references)}
             intervals = each.intervals(before, scoring.seed)
@@ -270,7 +255,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
     record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)
-    checkpoint = subject.classifier._replace(model=model)
+    checkpoint = None if by_gates else subject.classifier._replace(model=model)
     return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=partial(changed, without))
 
 

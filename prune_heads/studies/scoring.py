@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from prune_heads.ablation.mixed import check_margins
-from prune_heads.checkpoints import Checkpoint
+from prune_heads.checkpoints import Checkpoint, fingerprint
 from prune_heads.errors import OptionError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
 from prune_heads.importance.criteria import asked_masks
+from prune_heads.objectives.replacing import Replacement, measure
 from prune_heads.options import Cluster, Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Reporter
@@ -22,6 +23,7 @@ from prune_heads.tasks.task import Split
 Share = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], dict[str, Any]]
 """What something is, and how to compute it -> its value, which another process may have found before. All JSON."""
 T = TypeVar("T")
+MOST_REPLACING = 5000  # examples that what stands in for masked heads is measured on, at most
 
 
 class Scored(NamedTuple):
@@ -124,12 +126,16 @@ class Lab:
     Args:
         setup: Model, task and conditions.
         reporter: Told about stages and notes; its notes are those of the run of now.
+        seed: Of what stands in for masked heads, where that is drawn.
         share: Finds what another process has computed; None to share with none.
         reused: Whether another run follows, so that the model must stay as it is.
     """
 
-    def __init__(self, setup: Setup, reporter: Reporter, *, share: Share | None = None, reused: bool = False) -> None:
+    def __init__(
+        self, setup: Setup, reporter: Reporter, *, seed: int = 0, share: Share | None = None, reused: bool = False
+    ) -> None:
         self.setup, self.share, self.reused, self.reporter = setup, share, reused, reporter
+        self.scoring = Scoring(seed=seed)  # on the examples of which what stands in for masked heads is measured
         self._kept: dict[Hashable, tuple[Any, list[str]]] = {}
 
     @property
@@ -146,16 +152,48 @@ class Lab:
                 _ = found.batches
             return found
 
-        return self.once(("split", split, limit), load)
+        return self.once(("split", split, limit, self.replacement), load)
 
     def of(self, split: Split) -> Predictions:
         """The predictions on a split that is loaded; an `UnfitError` of two precisions where answers have no margin."""
-        found = predictions_of(self.setup, self.subject, split, self.reporter)
+        found = predictions_of(self.setup, self.subject, split, self.reporter, self.replacement)
         if self.setup.dtype == "mixed":
             check_margins(found.subject)
-            lower = replace(self.setup, dtype="bfloat16")
-            found.lower = lambda: self.once("lower", lambda: Lab(lower, self.reporter)).of(split)
+            found.lower = lambda: self._lower.of(split)
         return found
+
+    @property
+    def _lower(self) -> "Lab":
+        """The same in bfloat16."""
+        lower = self.once("lower", lambda: Lab(replace(self.setup, dtype="bfloat16"), self.reporter))
+        lower.scoring = self.scoring
+        return lower
+
+    @property
+    def replacement(self) -> Replacement | None:
+        """What stands in for masked heads; None for nothing."""
+        return None if self.setup.replace == "zero" else self._replacing()[0]
+
+    def identify(self, splits: Sequence[Split]) -> dict[str, Any]:
+        """See `identify`; also the data that what stands in was measured on, where something does."""
+        of_replacement = {} if self.replacement is None else {"replaced_by": identify_split(self._replacing()[1])}
+        return identify(self.subject, splits) | of_replacement
+
+    def _replacing(self) -> tuple[Replacement, Split]:
+        name, how = self.scoring.score_split or self.subject.task.spec.score_split, self.setup
+        limit = min(self.scoring.score_examples or how.max_examples or MOST_REPLACING, MOST_REPLACING)
+        seed = self.scoring.seed if how.replace == "resample" else 0
+
+        def load() -> tuple[Replacement, Split]:
+            split = load_split(how, self.subject, name, self.reporter, limit)
+            batches = predictions_of(how, self.subject, split, self.reporter).batches
+            given = {"mean": "their mean over", "position-mean": "their mean at each place of"}
+            said = given.get(how.replace, "what they do, in one more pass a batch, for others of")
+            self.reporter.note(f"masked heads give {said} {len(split)} examples of {name}")
+            with self.reporter.stage("what stands in", batches.n_examples) as progress:
+                return measure(self.subject.model, batches, how.replace, seed, progress=progress), split
+
+        return self.once(("replacing", name, limit, seed), load)
 
     def reported(self, names: Sequence[str]) -> list[Predictions]:
         """Those on the splits to report on; no name stands for the task's own."""
@@ -169,7 +207,7 @@ class Lab:
 
     def scored(self, scoring: Scoring) -> Scored:
         """The scores, computed once. Those that another process has found come without their gradients."""
-        if not criterion_of(scoring.criterion).draws:
+        if not criterion_of(scoring.criterion).draws and self.setup.replace != "resample":
             scoring = replace(scoring, seed=0)  # of the bootstrap alone
         return self.once(scoring, lambda: self._score(scoring))
 
@@ -221,10 +259,14 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
     study = Study("score", reporter)
     with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
         lab = Lab(setup, reporter)
+        lab.scoring = scoring
         subject, examples = lab.subject, lab.examples(scoring)
         splits = [] if examples is None else [examples.split]
-        study.begin(setup, configuration_of(scoring), **identify(subject, splits))
+        study.begin(setup, configuration_of(scoring), **lab.identify(splits))
         scored = score(subject, scoring, examples, spread=spread)
+    if lab.replacement is not None and lab.replacement.kind == "mean":
+        means = [None if each is None else each.tolist() for each in lab.replacement.means]
+        scored.about["means"] = {"model": fingerprint(subject.model), "of": means}
     study.lap("score")
     record = study.record(subject.device, task=subject.task.spec.name, costs=costs_of(subject.classifier))
     if cluster.shards is not None and not criterion.needs_data:  # not in the record, which is the same wherever made

@@ -14,6 +14,7 @@ from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
 from prune_heads.files import digest
 from prune_heads.objectives import TASKS, head_for, serving
+from prune_heads.objectives.replacing import Replacement
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
@@ -75,10 +76,14 @@ def load_split(setup: Setup, subject: Subject, split: str, reporter: Reporter, l
     return subject.measurable(loaded, reporter)
 
 
-def predictions_of(setup: Setup, subject: Subject, split: Split, reporter: Reporter) -> Predictions:
+def predictions_of(
+    setup: Setup, subject: Subject, split: Split, reporter: Reporter, replacement: Replacement | None = None
+) -> Predictions:
     """The subject's predictions on a split, backed by the store; damaged entries are noted."""
     store = PredictionStore(setup.store or default_root(), on_damage=reporter.note)
-    return Predictions(subject, split, store, reporter)
+    found = Predictions(subject, split, store, reporter)
+    found.replacement = replacement
+    return found
 
 
 def limit_threads(classifier: Checkpoint) -> None:

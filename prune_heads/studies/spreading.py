@@ -21,6 +21,7 @@ from prune_heads.execution.cluster import Shards, connected
 from prune_heads.heads import HeadMask
 from prune_heads.importance import GateGradients, gradient, model_without
 from prune_heads.objectives.batches import Side
+from prune_heads.objectives.replacing import Replacement
 from prune_heads.options import Cluster, Setup, options_of
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
@@ -110,7 +111,7 @@ class Spread:
             if isinstance(value := getattr(self.setup, name), str | Path)
         }
         setup = replace(self.setup, **{**there, "store": every[0].store.objects.place})
-        begin = _Begin(setup, tuple(each.split for each in every), keys)
+        begin = _Begin(setup, tuple(each.split for each in every), keys, every[0].replacement)
         with self.reporter.stage(stage, sum(part.n_examples for part in parts)) as progress:
             on_gpus = self.setup.device != "cpu"
             found = self.shards.run(begin, parts, lambda part, _: progress(part.n_examples), gpus=on_gpus)
@@ -128,13 +129,14 @@ class _Begin:
     setup: Setup
     splits: tuple[Split, ...]
     keys: tuple[PredictionKey, ...]  # what the one who asks calls the predictions of each split without a mask
+    replacement: Replacement | None = None
 
     def __call__(self, threads: int, number: int) -> Callable[[_Part], tuple[Any, list[str], str]]:
         os.environ.pop("OMP_NUM_THREADS", None)  # Ray's; a small model takes one thread, as it does alone
         torch.set_num_threads(threads)
         reporter = Reporter()
         subject = load_subject(self.setup, reporter)
-        every = [predictions_of(self.setup, subject, each, reporter) for each in self.splits]
+        every = [predictions_of(self.setup, subject, each, reporter, self.replacement) for each in self.splits]
         same = set[int]()
 
         def do(part: _Part) -> tuple[Any, list[str], str]:

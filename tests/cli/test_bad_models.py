@@ -145,8 +145,8 @@ def narrow(attention):
 @pytest.mark.parametrize(
     ("surgery", "said"),
     [
-        (lambda model, mask: model, "must give the logits that it gives under gates; they differ by"),
-        (lambda model, mask: narrow(model.bert.encoder.layer[0].attention), "must still run; this one fails"),
+        (lambda model, *_: model, "must give the logits that it gives under gates; they differ by"),
+        (lambda model, *_: narrow(model.bert.encoder.layer[0].attention), "must still run; this one fails"),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "prune"])

@@ -202,7 +202,7 @@ def test_misuse_and_what_is_not_a_sweep(spec, root, whole, refused, tmp_path):
 LATER = {
     **{"objective": None, "sample": None, "sample_seed": None},
     **{"skip_invalid": False, "beams": 1, "doc_stride": None},
-    **{"cluster_column": None, "margin": None, "response": "metric"},
+    **{"cluster_column": None, "margin": None, "response": "metric", "replace": "zero"},
 }
 """Options that were added after the first version: at their defaults they are in no hash, so these may not change."""
 DIGEST = "d805f57157625af20e6767d06e0f965e901017a451c5ad0f00ef6301443bdfcb"
@@ -221,6 +221,7 @@ def test_the_seed_matters_where_the_criterion_says_so():
         assert draws(values) == row.draws
         assert not draws({**values, "heads": "1:1"})  # which no score chooses
         assert draws({**values, "heads": "1:1", "curve": True}) == row.draws
+        assert draws({**values, "heads": "1:1", "replace": "resample"})
 
 
 @pytest.mark.parametrize(
