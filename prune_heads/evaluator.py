@@ -22,7 +22,8 @@ from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches, loaded
 from prune_heads.objectives.replacing import Replacement, measure
 from prune_heads.options import Ablation, Scoring, WrittenModel
-from prune_heads.options.studies import Kind, Response
+from prune_heads.options.scoring import Response
+from prune_heads.options.studies import Kind
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores

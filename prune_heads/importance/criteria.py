@@ -3,22 +3,26 @@
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial, reduce
-from importlib import import_module
+from importlib import import_module, resources
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.anatomy import attention_blocks, gone_from
+from prune_heads.descriptors import Head
 from prune_heads.errors import CriterionError, PruneHeadsError, UnfitError, first_line
 from prune_heads.files import read_bytes
 from prune_heads.heads import HeadMask, HeadScores
@@ -43,6 +47,11 @@ class Examples:
     differentiate: Callable[[Predictions, HeadMask | None], GateGradients] | None = None
     """Gives the gradients of the examples where others compute them; None: they are computed here."""
     response: str = "metric"  # what `ablation` scores by; or `likelihood`, the response of the objective
+    masks: int = 2000  # what a criterion that measures masks may measure, at most
+    updates: int = 500  # steps of a criterion that learns gates
+    spent: dict[Hashable, tuple[float, float]] = field(default_factory=dict)
+    """What the scores took: what was done -> passes over the examples, forward and backward. Work that is shared, or
+    that the store has, counts as if it were done."""
 
     @cached_property
     def model(self) -> nn.Module:
@@ -72,9 +81,43 @@ class Examples:
         """What is predicted: losses, what is kept of an example, and metrics."""
         return self.batches.objective
 
-    @cached_property
+    def spend(self, what: Hashable, forward: float, backward: float = 0) -> None:
+        """Count passes over the examples; the same thing is counted once."""
+        self.spent[what] = (forward, backward)
+
+    @property
+    def there(self) -> list[Head]:
+        """The heads that are left, in order: what scores are of, and columns of masks."""
+        return list(~self.gone)
+
+    def masks_of(self, closed: NDArray[np.bool_]) -> list[HeadMask]:
+        """The mask of each row of `(n_masks, n_there)`, True for heads of `there` that are masked."""
+        there, gone = self.there, self.gone
+        return [HeadMask(gone.n_heads, frozenset(there[i] for i in np.flatnonzero(row))) | gone for row in closed]
+
+    def responses(self, masks: Sequence[HeadMask]) -> NDArray[np.float64]:
+        """`(n_examples, n_masks)`: the objective's response of each example, higher is better; from the store if there.
+
+        An `UnfitError` where the objective has none.
+        """
+        predictions = self.predictions
+        found = predict_masks(predictions, masks)
+        for mask in masks:
+            self.spend(mask, 1)
+        of = (predictions.objective.responses(found[m | predictions.gone], predictions.references) for m in masks)
+        if (columns := [each for each in of if each is not None]) and len(columns) == len(masks):
+            return np.stack(columns, axis=1).astype(np.float64)
+        must = f"the {predictions.objective.response.name} must be defined for what is asked of it"
+        raise UnfitError(f"{must}; {predictions.objective.name} has none. Take --response metric, or the gradient")
+
+    @property
     def gradients(self) -> GateGradients:
         """Derivatives of each example's loss by the gates; computed once, when they are first asked for."""
+        self.spend("gradients", 1, 1)
+        return self._differentiated
+
+    @cached_property
+    def _differentiated(self) -> GateGradients:
         examples = self.predictions
         if self.differentiate is not None:
             return self.differentiate(examples, self.masked)
@@ -91,21 +134,20 @@ class Criterion(NamedTuple):
     """How heads are scored."""
 
     score: Callable[[Examples], HeadScores]  # not normalised; higher = more important
-    looks_at: Literal["weights", "gradients", "answers", "nothing", "examples"]
-    """Gradients, answers and examples need data; gradients have estimators, answers a metric."""
+    looks_at: Literal["weights", "gradients", "answers", "nothing", "examples", "attention", "masks", "updates"]
+    """Weights and nothing need no data. Gradients have estimators, `masks` are a budget and `updates` another one."""
     summary: str
     name: str = ""  # of one's own, as records name it: without the path that led to it
     source: str | None = None  # of one's own: SHA-256 of its source, where that is known
+    draws: bool = False  # whether the scores may depend on the seed
+    formula: str = ""
+    paper: str = ""  # where it comes from
+    cost: str = ""  # passes over the scoring examples
 
     @property
     def needs_data(self) -> bool:
         """Whether heads are scored on examples."""
-        return self.looks_at in ("gradients", "answers", "examples")
-
-    @property
-    def draws(self) -> bool:
-        """Whether the scores may depend on the seed."""
-        return self.looks_at in ("nothing", "examples")
+        return self.looks_at not in ("weights", "nothing")
 
 
 def gradient(examples: Examples) -> HeadScores:
@@ -126,15 +168,13 @@ def ablation(examples: Examples) -> HeadScores:
     """
     predictions = examples.predictions
     masks = asked_masks(predictions, examples.masked)
-    found = predict_masks(predictions, masks)
     if examples.response == "likelihood":
-        every = (predictions.objective.responses(found[mask], predictions.references) for mask in masks)
-        of = [each for each in every if each is not None]
-        if not of:
-            must = f"the {predictions.objective.response.name} must be defined for --response likelihood"
-            raise UnfitError(f"{must}; {predictions.objective.name} has none. Take --response metric")
-        lost = np.stack([of[0] - each for each in of[1:]], axis=1).astype(np.float64)
+        before, *after = examples.responses(masks).T
+        lost = np.stack([before - each for each in after], axis=1)
         return HeadScores.of_the_rest(lost.mean(axis=0), masks[0], standard_error(lost))
+    found = predict_masks(predictions, masks)
+    for mask in masks:
+        examples.spend(mask, 1)
     base, *without = (predictions.metric_of(found[mask]) for mask in masks)
     errors, each = None, predictions.measure.each
     if each is not None:
@@ -170,11 +210,14 @@ def random(examples: Examples) -> HeadScores:
     return HeadScores.of_the_rest(np.random.default_rng(examples.seed).random(len(~gone)), gone)
 
 
+def _row(at: str, **about: Any) -> Criterion:
+    """A row of the table; its module is imported when heads are scored."""
+    return Criterion(lambda examples: resolve_name(f"{__package__}.{at}")(examples), **about)
+
+
 CRITERIA: Mapping[str, Criterion] = {
-    "gradient": Criterion(gradient, "gradients", "derivative of the loss by each head's gate (Michel et al., 2019)"),
-    "ablation": Criterion(ablation, "answers", "what the metric loses when the head alone is masked"),
-    "magnitude": Criterion(magnitude, "weights", "l2 norm of the head's weights"),
-    "random": Criterion(random, "nothing", "uniform numbers from a seed"),
+    name: _row(**row)
+    for name, row in tomllib.loads((resources.files(__package__) / "criteria.toml").read_text("utf-8")).items()
 }
 """`--criterion` -> how a model's heads are scored."""
 
@@ -253,7 +296,8 @@ def own_criterion(function: Callable[[Examples], Any], name: str = "", source: b
             raise CriterionError(f"the criterion {name} must give the scores of the heads; {why}") from error
 
     summary = (inspect.getdoc(function) or "a criterion of one's own").partition("\n")[0]
-    return Criterion(score, "examples", summary, name, hashlib.sha256(source).hexdigest() if source else None)
+    known = hashlib.sha256(source).hexdigest() if source else None
+    return Criterion(score, "examples", summary, name, known, draws=True)
 
 
 def _fitted(found: Any, gone: HeadMask, name: str) -> HeadScores:

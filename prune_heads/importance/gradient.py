@@ -55,8 +55,16 @@ BatchRows = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 """Of one batch the places of its examples in file order, `(batch,)`, and their rows `signed` and `absolute`."""
 
 
-def gate_gradients(model: nn.Module, batches: Batches | Iterable[Any], *, progress: Progress = silent) -> GateGradients:
+def gate_gradients(
+    model: nn.Module,
+    batches: Batches | Iterable[Any],
+    *,
+    at: Sequence[Tensor] | None = None,
+    progress: Progress = silent,
+) -> GateGradients:
     """Differentiate each example's loss by the gates; the model is in evaluation mode and frozen meanwhile.
+
+    The gates are all 1, or `at`, `(n_heads,)` a block.
 
     The batches may be a DataLoader of model inputs with labels, which is read once; see `Evaluator`.
 
@@ -72,11 +80,16 @@ def gate_gradients(model: nn.Module, batches: Batches | Iterable[Any], *, progre
     """
     if not isinstance(batches, Batches):
         batches = loaded(batches, model)
-    return in_file_order(batch_rows(model, batches, range(len(batches)), progress=progress), model, batches)
+    return in_file_order(batch_rows(model, batches, range(len(batches)), at=at, progress=progress), model, batches)
 
 
 def batch_rows(
-    model: nn.Module, batches: Batches, steps: Iterable[int], *, progress: Progress = silent
+    model: nn.Module,
+    batches: Batches,
+    steps: Iterable[int],
+    *,
+    at: Sequence[Tensor] | None = None,
+    progress: Progress = silent,
 ) -> Iterator[BatchRows]:
     """The same of some batches, by their places from 0; `NotFiniteError` if a loss or gradient is NaN or infinite."""
     device = next(model.parameters()).device
@@ -84,7 +97,7 @@ def batch_rows(
     with evaluating(model, frozen=True):
         for batch in (each.to(device) for each in batches.numbered(steps)):
             instead = stand_in(model, batches, batch.index)
-            per_token = _per_token(model, blocks, batch, batches.objective, instead)
+            per_token = _per_token(model, blocks, batch, batches.objective, instead, at)
             signed, absolute = (
                 torch.cat([batch.by_example(gates.sum(dim=1)) for gates in each], dim=-1).cpu().numpy()
                 for each in (per_token, [gates.abs() for gates in per_token])
@@ -114,17 +127,23 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
 
 
 def _per_token(
-    model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective, instead: Instead = None
+    model: nn.Module,
+    blocks: Sequence[AttentionBlock],
+    batch: Batch,
+    objective: Objective,
+    instead: Instead = None,
+    at: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
     """`(rows, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
     gates: dict[int, Tensor] = {}
 
     def opened(i: int, context: Tensor) -> Tensor:
-        """Gates of 1 for the tokens of W_O's input."""
+        """Gates for the tokens of W_O's input."""
         if i in gates:
             called = f"that of {blocks[i].name} is called more often"
             raise MaskNotAppliedError(f"W_O must be called once for each of its blocks; {called}")
-        gates[i] = torch.ones(*context.shape[:-1], blocks[i].n_heads, device=context.device, requires_grad=True)
+        gate = torch.ones(*context.shape[:-1], blocks[i].n_heads, device=context.device)
+        gates[i] = (gate if at is None else gate * at[i].to(gate)).requires_grad_()
         return gates[i]
 
     with gated(model, [partial(opened, i) for i in range(len(blocks))], instead):

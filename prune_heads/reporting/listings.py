@@ -41,7 +41,11 @@ def criterion_listing() -> tuple[dict[str, Any], Page]:
     report, shown = {}, []
     tables: dict[str, Any] = {"criterion": CRITERIA, "estimator": ESTIMATORS, "normalize": NORMALIZERS}
     for title, (option, rows) in zip(("criteria", "estimators", "normalizations"), tables.items(), strict=True):
-        report[title] = [{"name": name, "summary": row.summary} for name, row in rows.items()]
+        more = ("formula", "paper", "cost", "looks_at") if option == "criterion" else ()
+        about = {
+            name: {"summary": row.summary} | {key: getattr(row, key) for key in more} for name, row in rows.items()
+        }
+        report[title] = [{"name": name, **each} for name, each in about.items()]
         shown.append(Table.of("", ({f"--{option}": name, "what it is": row.summary} for name, row in rows.items())))
     return report, Page("", tuple(shown))
 

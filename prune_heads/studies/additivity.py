@@ -19,6 +19,7 @@ from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.importance import CRITERIA
 from prune_heads.objectives.responses import LIKELIHOOD
 from prune_heads.options import Ablation, Cluster, Pairs, RandomMasks, Scoring, Setup
+from prune_heads.options.scoring import PLAIN
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
@@ -33,7 +34,7 @@ from prune_heads.studies.spreading import Spread, spread_over
 
 SINGLE = "single effects"
 N_MASKS, FRACTIONS = 300, (0.1, 0.3, 0.5)
-_SCORED = tuple(name for name, row in CRITERIA.items() if row.looks_at != "answers" and not row.draws)
+_SCORED = tuple(name for name in PLAIN if CRITERIA[name].looks_at != "answers" and not CRITERIA[name].draws)
 
 
 def ablate_heads(

@@ -54,7 +54,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     rows = {name: criterion_of(name) for name in options.criterion}  # one's own that does not fit is refused first
     study, lab = Study("curve", reporter), Lab(setup, reporter)
     lab.scoring = options.by("gradient")
-    of_zeroed = any(row.looks_at in ("gradients", "examples") for row in rows.values())
+    of_zeroed = any(row.needs_data and row.looks_at != "answers" for row in rows.values())
     if options.rescore and of_zeroed and setup.replace != "zero":
         must = f"--rescore with --replace {setup.replace} must be by the criterion ablation"
         raise OptionError(f"{must}: others look at a model whose heads are zeroed. Leave one of the two out")

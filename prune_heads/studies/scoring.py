@@ -4,9 +4,11 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from prune_heads.ablation.mixed import check_margins
 from prune_heads.checkpoints import Checkpoint, fingerprint
-from prune_heads.errors import OptionError
+from prune_heads.errors import NotFiniteError, OptionError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
@@ -88,7 +90,7 @@ def score(
         CriterionError: If a criterion of one's own fails, or gives no scores of these heads.
         DataError: If the criterion asks for a metric that is undefined on the examples.
         MaskNotAppliedError: If gates do not change the logits.
-        NotFiniteError: If a logit, a loss or a gradient is NaN or infinite.
+        NotFiniteError: If a logit, a loss, a gradient or a score is NaN or infinite.
     """
     criterion = criterion or criterion_of(scoring.criterion)
     if not criterion.needs_data:
@@ -100,9 +102,18 @@ def score(
     elif examples is not None:
         subject.prove_gates(examples.batches)
     gradients = None if spread is None else spread.gradients
-    asked = Examples(subject.model, examples, masked, scoring.estimator, scoring.seed, gradients, scoring.response)
-    scores = NORMALIZERS[scoring.normalize].score(criterion.score(asked))
-    return Scored(scores, vars(asked).get("gradients"), _about(scoring, criterion, subject, examples))
+    how = {name: getattr(scoring, name) for name in ("estimator", "seed", "response", "masks", "updates")}
+    asked = Examples(subject.model, examples, masked, differentiate=gradients, **how)
+    scores = NORMALIZERS[scoring.normalize].score(check_finite(criterion.score(asked), scoring.criterion))
+    return Scored(scores, vars(asked).get("_differentiated"), _about(scoring, criterion, subject, examples))
+
+
+def check_finite(scores: HeadScores, criterion: str) -> HeadScores:
+    """The scores; a `NotFiniteError` if one is NaN or infinite, since it has no place in an order."""
+    if np.isfinite(scores.flat()).all():
+        return scores
+    must = f"the scores of {criterion} must be finite; got NaN or infinity"
+    raise NotFiniteError(f"{must}. Try --dtype float32, and check the checkpoint's weights")
 
 
 def _about(scoring: Scoring, criterion: Criterion, subject: Subject, examples: Predictions | None) -> dict[str, Any]:
@@ -257,7 +268,8 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
     if setup.dtype == "mixed" and criterion.looks_at != "answers":
         raise OptionError(f"--dtype mixed is for --criterion ablation; {scoring.criterion} runs in one precision")
     study = Study("score", reporter)
-    with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
+    is_spread = criterion.looks_at in ("gradients", "answers")
+    with spread_over(setup, cluster if is_spread else Cluster(), reporter) as spread:
         lab = Lab(setup, reporter)
         lab.scoring = scoring
         subject, examples = lab.subject, lab.examples(scoring)
@@ -269,6 +281,6 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
         scored.about["means"] = {"model": fingerprint(subject.model), "of": means}
     study.lap("score")
     record = study.record(subject.device, task=subject.task.spec.name, costs=costs_of(subject.classifier))
-    if cluster.shards is not None and not criterion.needs_data:  # not in the record, which is the same wherever made
-        reporter.note(f"{scoring.criterion} looks at no examples and is done at once: here, not on a cluster")
+    if cluster.shards is not None and not is_spread:  # not in the record, which is the same wherever made
+        reporter.note(f"{scoring.criterion} is done here, not on a cluster")
     return Found(record, scored.report(), scored=scored)

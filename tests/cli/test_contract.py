@@ -12,7 +12,7 @@ from tiny import save_tiny_checkpoint
 from prune_heads.ablation import KINDS
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS
 from prune_heads.objectives import TASKS
-from prune_heads.options import studies as choices
+from prune_heads.options import scoring, studies
 from prune_heads.studies.exporting import TARGETS
 from prune_heads.studies.pruning import SURGERY
 
@@ -23,12 +23,12 @@ def read(path):
 
 def test_choices_are_the_keys_of_their_tables():
     tables = {
-        choices.CRITERIA: CRITERIA,
-        choices.ESTIMATORS: ESTIMATORS,
-        choices.NORMALIZERS: NORMALIZERS,
-        get_args(choices.Mode): SURGERY,
-        get_args(choices.Kind): (*KINDS, "pairs", "random"),
-        get_args(choices.Target): TARGETS,
+        scoring.CRITERIA: CRITERIA,
+        scoring.ESTIMATORS: ESTIMATORS,
+        scoring.NORMALIZERS: NORMALIZERS,
+        get_args(studies.Mode): SURGERY,
+        get_args(studies.Kind): (*KINDS, "pairs", "random"),
+        get_args(studies.Target): TARGETS,
     }
     for names, table in tables.items():
         assert list(names) == list(table)

@@ -1,0 +1,163 @@
+# ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
+"""How heads are scored, and put in order: criteria, and the options that every study which scores has."""
+
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from functools import partial
+from importlib import resources
+from typing import Any, Literal
+
+from prune_heads.errors import OptionError
+from prune_heads.options.fields import Group, ending, names, option
+
+# Keys of the tables of these names in `prune_heads.importance`, which imports torch; `--help` does not wait for it.
+_ROWS = tomllib.loads((resources.files("prune_heads") / "importance/criteria.toml").read_text("utf-8"))
+CRITERIA = tuple(_ROWS)
+PLAIN = ("gradient", "ablation", "magnitude", "random")  # those that a curve compares by default
+ESTIMATORS = ("example", "token", "batch", "fisher", "signed")
+NORMALIZERS = ("none", "l2", "min-max")
+
+Response = Literal["metric", "likelihood"]  # what a head changes
+
+_BLOCK = re.compile(r"(?:[EAD]:)?0*[1-9][0-9]*|[EAD]")
+
+
+def _criterion_name(text: str) -> str:
+    """A criterion of the table, or a function of the user as `my_module:function` or `file.py:function`."""
+    if text not in CRITERIA and ":" not in text:
+        known = ", ".join(map(repr, CRITERIA))
+        raise OptionError(f"must be one of {known}, or your own as module:function or file.py:function; got {text!r}")
+    return text
+
+
+def _block_names(text: str) -> tuple[str, ...]:
+    """`"3, 1"` as `("1", "3")`, in order; `E:1` or `E` in an encoder-decoder."""
+    parts = names(text)
+    if not all(map(_BLOCK.fullmatch, parts)):
+        raise OptionError(
+            f"must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}. In an encoder-decoder: E:1,A:3, "
+            "or a letter for all of its kind"
+        )
+    return tuple(sorted(set(parts), key=lambda part: (part[:1].isalpha(), len(part), part)))
+
+
+# Options that several groups have.
+criterion_option = partial(option, read=_criterion_name, is_path=ending(".py"), metavar="NAME")
+A_CRITERION = "Criterion, see 'prune-heads criteria'; or your own, as module:function or file.py:function"
+_estimator = partial(
+    option,
+    "Estimator of the criterion 'gradient', see 'prune-heads criteria'.",
+    "example",
+    choices=ESTIMATORS,
+    shown=lambda of: of.estimator if "gradient" in (of.criterion, *of.criterion) else None,
+)
+_response = partial(
+    option,
+    "What the criterion 'ablation' scores by: the metric, or the log-likelihood of the right answer, which ranks heads "
+    "better; of scores minus the squared error, of translations sentence BLEU.",
+    "metric",
+    shown=lambda of: of.response if "ablation" in (of.criterion, *of.criterion) else None,
+    since="later",
+)
+
+
+def _is_of(what: str, of: Any) -> bool:
+    """Whether a group has a criterion that looks at it."""
+    every = (of.criterion,) if isinstance(of.criterion, str) else of.criterion
+    return any(_ROWS[name]["looks_at"] == what for name in every if name in _ROWS)
+
+
+_masks = partial(
+    option,
+    "Number of masks that a criterion by masks measures, at most.",
+    2000,
+    low=2,
+    shown=lambda of: of.masks if _is_of("masks", of) else None,
+    since="later",
+)
+_updates = partial(
+    option,
+    "Number of updates of a criterion that learns gates.",
+    500,
+    low=1,
+    shown=lambda of: of.updates if _is_of("updates", of) else None,
+    since="later",
+)
+_NORMALIZE = "Normalisation of the scores: 'l2' within each layer, 'min-max' over all heads."
+_SPLIT = "Split that heads are scored on. (default: the training split; for 'ablation' of a curve its first)"
+blocks_option = partial(
+    option, "Layers to take heads of: 1,3, from 1; in an encoder-decoder E:1,A,D:2. (default: all)", read=_block_names
+)
+scored_option = partial(
+    option, "Score on the first N examples only; for 'ablation' of a curve with --score-split.", low=1
+)
+samples_option = partial(
+    option,
+    "Number of disjoint random scoring samples, 5 or more: areas get intervals for other samples, too. Short data are "
+    "resampled instead.",
+    low=5,
+    since="later",
+)
+seed_option = partial(option, "Seed of random choices and of the bootstrap.", 0, low=0)
+steps_option = partial(option, "Number of steps of a curve, from no pruned head to all of them.", 10, low=1)
+splits_option = partial(
+    option, "Split to measure on; repeatable. (default: the task's validation splits)", (), key="splits"
+)
+margin_option = partial(
+    option,
+    "Loss that is small enough, in units of the metric: 0.01 is a point. Says where less is shown to be lost.",
+    low=0.0001,
+    since="later",
+)
+
+
+@dataclass(frozen=True)
+class Scoring(Group):
+    """How heads are scored."""
+
+    panel = "Scoring"
+    criterion: str = criterion_option(f"{A_CRITERION}.", "gradient")
+    estimator: str = _estimator()
+    normalize: str = option(_NORMALIZE, "none", choices=NORMALIZERS)
+    seed: int = seed_option()
+    score_split: str | None = option(_SPLIT)
+    score_examples: int | None = scored_option()  # None: as in the `Setup`
+    response: Response = _response()
+    masks: int = _masks()
+    updates: int = _updates()
+
+
+@dataclass(frozen=True)
+class Curves(Group):
+    """Curves of several criteria."""
+
+    criterion: tuple[str, ...] = criterion_option(
+        f"{A_CRITERION}; repeatable. (default: {', '.join(PLAIN)})", PLAIN, key="criteria", is_many=True
+    )
+    rescore: bool = option(
+        "Score again at every step, with the heads masked that went before (the authors' exact mode, slow).", False
+    )
+    draws: int = option(
+        "Number of random orders for the criterion 'random', with seeds from --seed on.",
+        20,
+        low=1,
+        shown=lambda of: of.draws if "random" in of.criterion else None,
+    )
+    estimator: str = _estimator()
+    normalize: str = option(_NORMALIZE, "none", choices=NORMALIZERS)
+    seed: int = seed_option()
+    score_split: str | None = option(_SPLIT)
+    score_examples: int | None = scored_option()  # for `ablation` together with a split
+    blocks: tuple[str, ...] | None = blocks_option(since="sweeps")
+    steps: int = steps_option()  # the paper's figure 3 has steps of 10 %
+    split: tuple[str, ...] = splits_option()
+    margin: float | None = margin_option()
+    response: Response = _response()
+    score_samples: int | None = samples_option()
+    masks: int = _masks()
+    updates: int = _updates()
+
+    def by(self, criterion: str) -> Scoring:
+        """How one of the criteria scores."""
+        return Scoring(criterion, **{each.name: getattr(self, each.name) for each in fields(Scoring)[1:]})
