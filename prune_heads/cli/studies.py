@@ -126,6 +126,20 @@ def export(asked: options.Export, folder: options.NewFolder) -> Shown:
     yield record, export_page(record)
 
 
+def plant(
+    setup: Annotated[options.Setup, Without("store"), Without("replace")],
+    planting: options.Planting,
+    folder: options.NewFolder,
+    config: Config = None,
+) -> Shown:
+    """Another one that writes its folder by itself."""
+    from prune_heads.reporting.terminal import planted_page
+    from prune_heads.studies.planting import plant
+
+    record = plant(setup, planting, TerminalReporter(), folder)
+    yield record, planted_page(record)
+
+
 def finetune(
     setup: Annotated[options.Start, Without("store"), Without("replace")],
     recipe: options.Recipe,

@@ -18,4 +18,4 @@ from prune_heads.options.studies import (
     RunOptions,
     Surgery,
 )
-from prune_heads.options.training import Recipe
+from prune_heads.options.training import Planting, Recipe

@@ -28,3 +28,10 @@ class Recipe(Group):
     keep_epochs: bool = option("Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.", False)
     keep_steps: tuple[int, ...] = option("Keep checkpoints of these steps; 0: the start.", (), read=numbers(0, "0,50"))
     save_minutes: float = option("Minutes between saves, where a killed run continues.", 10.0, reach="nothing", low=0)
+
+
+@dataclass(frozen=True)
+class Planting(Group):
+    """How heads are planted in a model."""
+
+    seed: int = option("Seed of which heads are overwritten, and with what.", 0, low=0)

@@ -14,6 +14,7 @@ from prune_heads.reporting.words import (
     data_name,
     heads_table,
     metric_name,
+    metric_title,
     scale_of,
     scores_of,
     share,
@@ -135,6 +136,21 @@ def finetuning_table(record: Record) -> Table:
     title = f"{record['model']['name']} fine-tuned on {record['task']}: {trained['n_examples']} examples of "
     title += f"{trained['split']}, measured on {_examples(measured)}"
     return Table.of(title, rows, dict.fromkeys(list(row)[2:], ".4f"))
+
+
+def planted_page(record: Record) -> Page:
+    """What was planted, what is lost without it, and whether that confirms it; the metric before and after."""
+    rows = (
+        {"plant": row["kind"], "heads": " ".join(row["heads"]), "word": row.get("word", "")}
+        | {"lost without": row["together"][0], "standard error": row["together"][1]}
+        | {"confirmed": "yes" if row["is_confirmed"] else "no"}
+        for row in record["plants"]
+    )
+    name, value = next(iter(record["metrics"]["validation"].items()))
+    before = record["metrics_of_task"]["validation"][name]
+    said = f"{metric_title(name)} on validation: {value:.4f} of the planted task, {before:.4f} of the task as it was"
+    forms = {"lost without": "+.4f", "standard error": ".4f"}
+    return Page(f"{record['model']['name']} with heads planted for {record['task']}", (Table.of("", rows, forms), said))
 
 
 def _examples(data: Iterable[Record]) -> str:
