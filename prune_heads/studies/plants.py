@@ -52,7 +52,7 @@ class Plant:
         return {"kind": self.kind, "heads": heads, **of_word, **found}
 
 
-def confirmed(predictions: Predictions, plant: Plant) -> dict[str, Any]:
+def confirmed(predictions: Predictions, plant: Plant, sure: float = SURE) -> dict[str, Any]:
     """What exact ablation says of a plant: whether it `is_confirmed`, and by what.
 
     `losses` are the mean losses of the response without each of its heads alone, `together` without all of them, each
@@ -77,7 +77,7 @@ def confirmed(predictions: Predictions, plant: Plant) -> dict[str, Any]:
         found["right"] = float(np.mean((answers == predictions.references)[there]))
     rules = {
         "dead": bool(np.abs(losses).max() < 1e-5),
-        "noise": mean < -SURE * error,
+        "noise": mean < -sure * error,
         "copies": mean > SURE * error and all(each + 2 * of < mean / 4 for each, of in alone),
     }
     is_read = mean > SURE * error and found.get("right", 0) >= _RIGHT
@@ -98,7 +98,7 @@ class Sites:
                 f"a model must have {2 * needed} heads to plant {needed} in it; this one has {len(ranked)}"
             )
         n_blocks = 1 + max(block for block, _ in ranked)
-        self.early, self.late = range(n_blocks // 2), range(n_blocks // 2, n_blocks)
+        self.early, self.late = range(n_blocks // 2), range(n_blocks * 2 // 3, n_blocks)
         self.left = [half[i] for i in rng.permutation(len(half))]
         self.needed = ranked[::-1][: len(ranked) - len(half)]  # those that the model needs most come first
 
@@ -157,7 +157,7 @@ def noisy(predictions: Predictions, sites: Sites, rng: np.random.Generator) -> P
         ]
         for scale in 0.5 * 1.5 ** np.arange(12):
             _put(model, head, [value * scale for value in random])
-            if confirmed(predictions, plant := Plant("noise", (head,)))["is_confirmed"]:
+            if confirmed(predictions, plant := Plant("noise", (head,)), 2 * SURE)["is_confirmed"]:
                 return plant
         _put(model, head, own)
     return plant
