@@ -58,17 +58,13 @@ def _curves(
         raise UnfitError(f"{must}; got {setup.model}: {error}") from error
 
 
-def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
-    return bench(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter).record
-
-
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {
     "without-one": partial(_ablations, "without-one"),
     "only-one": partial(_ablations, "only-one"),
     "curve": partial(_curves, ("gradient",), None),
     "orders": partial(_curves, (), None),
     **{f"curve-{kind}": partial(_curves, ("gradient",), (kind,)) for kind in "EAD"},
-    "bench": _bench,
+    "bench": lambda setup, asked, to: bench(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), to).record,
     "estimators": compare_estimators,
 }
 """What a reproduction may need; keys of `Reproduction.studies`."""

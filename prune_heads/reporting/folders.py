@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from prune_heads.checkpoints import Checkpoint, write_pruned, write_tokenizer
 from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_page, best_csv
-from prune_heads.reporting.additivity import additivity_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, save
 from prune_heads.reporting.figures import similarity as of_pairs
 from prune_heads.reporting.looking import look_figures, look_page
 from prune_heads.reporting.roles import roles_figure, roles_page
-from prune_heads.reporting.similarity import pairs_csv, pairs_page, similarity_csv, similarity_page
+from prune_heads.reporting.similarity import additivity_page, pairs_csv, pairs_page, similarity_csv, similarity_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.changed import EXAMPLES_FILE
@@ -91,14 +89,8 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
     if found.examples is not None:
         made[EXAMPLES_FILE] = found.examples()
     if checkpoint and found.checkpoint is not None:
-        made["checkpoint"] = partial(_save_checkpoint, found.checkpoint)
+        made["checkpoint"] = found.checkpoint.write
     return made
-
-
-def _save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    path.mkdir()
-    write_pruned(checkpoint.model, path)
-    write_tokenizer(checkpoint.tokenizer, path)
 
 
 def _save_gradients(scores: HeadScores, gradients: GateGradients, path: Path) -> None:

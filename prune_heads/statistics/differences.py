@@ -21,7 +21,6 @@ N_RESAMPLES = 20_000
 """The smallest p of a bootstrap is 1 over one more. Times the 144 heads of BERT-base this is 0.0072: a head can
 still pass Holm's correction at the paper's level of 0.01."""
 
-BOOTSTRAP, GROUPED = "paired bootstrap", "paired bootstrap of groups"  # names of tests
 CHUNK = 200_000  # weights in memory at once, a megabyte or two: they stay in the processor's cache
 
 
@@ -84,11 +83,11 @@ def compare_paired(
     return PairedTest(observed, *percentiles(after - before), p_value, test_of(metric, groups))
 
 
-def test_of(metric: Metric, groups: Array | None) -> str:
-    """The name of the test of `compare_paired`."""
-    if metric.is_share:
+def test_of(metric: Metric | None, groups: Array | None) -> str:
+    """The name of the test of `compare_paired`; None for the mean of any numbers."""
+    if metric is not None and metric.is_share:
         return "exact McNemar" if groups is None else "clustered McNemar"
-    return BOOTSTRAP if groups is None else GROUPED
+    return "paired bootstrap" if groups is None else "paired bootstrap of groups"
 
 
 def exact_p(metric: Metric, first: Array, second: Array, references: Array, groups: Array | None) -> float | None:

@@ -10,16 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from prune_heads.statistics.differences import (
-    BOOTSTRAP,
-    CHUNK,
-    GROUPED,
-    N_RESAMPLES,
-    PairedTest,
-    bootstrap_p,
-    percentiles,
-    resampled_weights,
-)
+from prune_heads.statistics.differences import CHUNK, PairedTest, bootstrap_p, percentiles, resampled_weights, test_of
 from prune_heads.statistics.metrics import Array, Metric
 
 N_JOINT = 4_000
@@ -230,9 +221,7 @@ def joint(differences: Differences, *, seed: int, n_resamples: int = N_JOINT) ->
     return Joint(observed[:, 0], draws, n, min(float(degrees), n - 1))
 
 
-def compare_means(
-    changes: Array, *, seed: int, n_resamples: int = N_RESAMPLES, groups: Array | None = None
-) -> list[PairedTest]:
+def compare_means(changes: Array, *, seed: int, n_resamples: int, groups: Array | None = None) -> list[PairedTest]:
     """Is the mean of each column 0? As `compare_paired` of a mean, all columns on the same resamples.
 
     Args:
@@ -245,4 +234,4 @@ def compare_means(
         ValueError: If there is no example.
     """
     found = joint(mean_differences(np.asarray(changes, np.float64), groups), seed=seed, n_resamples=n_resamples)
-    return found.tests(BOOTSTRAP if groups is None else GROUPED, [None] * len(found.observed))
+    return found.tests(test_of(None, groups), [None] * len(found.observed))

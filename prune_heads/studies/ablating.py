@@ -15,7 +15,7 @@ from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
-from prune_heads.statistics.differences import BOOTSTRAP, GROUPED, N_RESAMPLES, PairedTest, exact_p, test_of
+from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, exact_p, test_of
 from prune_heads.statistics.joint import Differences, joint, mean_differences, metric_differences
 from prune_heads.statistics.margins import difference_interval, equivalent
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
@@ -81,10 +81,9 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     record = study.record(subject.device, **about, correlations=correlations, flips=flipped)
     examples = None
     if options.kind == "without-one":
-        without = {
-            each: {head: found[each].kept[mask] for head, mask in masks_of(each, options).items()} for each in every
-        }
-        examples = partial(changed, [(each, found[each].kept[each.gone], without[each]) for each in every])
+        kept = [(each, found[each].kept, masks_of(each, options).items()) for each in every]
+        without = [(each, of[each.gone], {head: of[mask] for head, mask in masks}) for each, of, masks in kept]
+        examples = partial(changed, without)
     report = {**tables[0], **{name: record[name] for name in BESIDE}}
     return Found(record, report, examples=examples, details=options.details)
 
@@ -171,8 +170,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
     response = None
     if (responses := found.responses([gone, *masks.values()])) is not None:
         changes = responses[:, 1:] - responses[:, :1]
-        test = BOOTSTRAP if groups is None else GROUPED
-        of_each = told(mean_differences(changes, groups), test, [None] * len(masks), None)[1]
+        of_each = told(mean_differences(changes, groups), test_of(None, groups), [None] * len(masks), None)[1]
         response = {"base": float(responses[:, 0].mean()), **of_each}
     about: dict[str, Any] = {"split": predictions.split.name, "kind": options.kind, "metric": measure.name}
     about |= {"base": found.value(gone), "base_interval": list(found.interval(gone))}

@@ -93,20 +93,14 @@ def ablate_random(
             spread.answers(list(zip(both, wanted, strict=True)), **how)
         first, second = map(partial(Measured, seed=options.seed, **how), both, wanted)
         sizes = {"n_singles": len(both[0].references), "n_examples": len(both[1].references)}
-        for (name, alone), (_, together) in zip(
-            _responses(first, wanted[0]), _responses(second, wanted[1]), strict=True
-        ):
+        found = _responses(first, wanted[0]), _responses(second, wanted[1])
+        for (name, alone), (_, together) in zip(*found, strict=True):
             rows = list(_rows(together[0] - together[1:], closed, closed @ (alone[0] - alone[1:]), sums))
-            tables.append(
-                {"split": whole.split.name, "response": name, **sizes, "base": float(together[0]), "rows": rows}
-            )
+            table = {"split": whole.split.name, "response": name, **sizes, "base": float(together[0])}
+            tables.append({**table, "rows": rows})
     study.lap("ablate")
-    about: dict[str, Any] = {"task": subject.task.spec.name, "kind": options.kind}
-    about |= {
-        "headline": every[0].measure.name,
-        "numbering": NUMBERING,
-        "blocks": [block.describe() for block in subject.blocks],
-    }
+    about: dict[str, Any] = {"task": subject.task.spec.name, "kind": options.kind, "headline": every[0].measure.name}
+    about |= {"numbering": NUMBERING, "blocks": [block.describe() for block in subject.blocks]}
     record = study.record(subject.device, **about, random=tables, masks=[mask.descriptors() for mask in masks])
     return Found(record, {name: record[name] for name in ("task", "kind", "model", "random")})
 

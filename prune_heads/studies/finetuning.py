@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers
 
-from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint, write_pruned, write_tokenizer
+from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
@@ -116,8 +116,7 @@ def finetune_into(
         with new_directory(output) as made:
             if (work / KEPT_FOLDER).is_dir():
                 shutil.copytree(work / KEPT_FOLDER, made, dirs_exist_ok=True)
-            write_pruned(model.model, made)
-            write_tokenizer(model.tokenizer, made)
+            model.write(made)
             write_files(made, {RECORD_FILE: record, **files(record)})
         shutil.rmtree(work, ignore_errors=True)
     return record
