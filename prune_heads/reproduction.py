@@ -148,8 +148,7 @@ def reproduce_job(
 def prepare(name: str, setup: Setup, asked: Conditions, output: Path, new_reporter: Callable[[], Reporter]) -> None:
     """Have the records of one subject ready before a table or figure is made; not those of what is timed.
 
-    Raises:
-        PruneHeadsError: See `reproduce_job`, which says by itself where model and task do not fit.
+    A `PruneHeadsError` as of `reproduce_job`, which says by itself where model and task do not fit.
     """
     with suppress(UnfitError):
         _check_task(name, setup)
@@ -270,11 +269,8 @@ def fill(page: Path) -> None:
         <!-- end -->
 
     It is the first table of `michel2019/figure6.md`; `figure6 2` names the second one. What is in no file stays as it
-    is, and so does a page without markers.
-
-    Raises:
-        RunError: If a file that it names cannot be read.
-        OSError: If it cannot be written.
+    is, and so does a page without markers. A `RunError` if a file that it names cannot be read; an `OSError` if it
+    cannot be written.
     """
 
     def text(file: Path) -> str:

@@ -186,8 +186,7 @@ class ManyMasks:
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """What is kept of a batch under each mask, `(n_masks, batch, width)`.
 
-        Raises:
-            NotFiniteError: If a number is NaN or infinite.
+        A `NotFiniteError` if a number is NaN or infinite.
         """
         batch = batch.to(self.device)
         if self.objective.generates:

@@ -96,6 +96,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a model that has a trained head, or one to be fine-tuned.
 
+    A `CheckpointError`, saying what the checkpoint lacks and what to do.
+
     Args:
         name: A local folder (also one that `save_pruned` has written), a repository on the hub, or `mini`.
         head: The head that the checkpoint must have; or a function that chooses one by the configuration.
@@ -105,9 +107,6 @@ def load_checkpoint(
         learned: What the model is to be fine-tuned for. A head that it has for the same labels by name, in whatever
             order, is kept; any other is drawn anew from PyTorch's generator, which the caller seeds. So is a pooler
             that the checkpoint lacks.
-
-    Raises:
-        CheckpointError: Saying what the checkpoint lacks and what to do.
     """
     source, shown = find(name, task)
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:

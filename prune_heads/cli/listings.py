@@ -10,7 +10,7 @@ from prune_heads.cli.groups import Shown
 from prune_heads.cli.output import TerminalReporter
 from prune_heads.errors import OptionError, StoreError
 from prune_heads.guide import TOPICS, page, title
-from prune_heads.options.setup import Place, WrittenModel
+from prune_heads.options import Place, WrittenModel
 from prune_heads.reporting import listings as tables
 
 if TYPE_CHECKING:

@@ -45,9 +45,7 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Pl
     """The subjects of a table or figure; options that are given on the command line go first.
 
     They stand in a file with options and tables `[[subject]]`, or a folder with `NAME.toml`; or are the paper's models.
-
-    Raises:
-        OptionError: If the file cannot be read, or says what there is not.
+    An `OptionError` if the file cannot be read, or says what there is not.
     """
     named = config / f"{name}.toml" if config is not None and config.is_dir() else config
     values = {} if named is None else read_toml(named, _WHAT, OptionError)

@@ -20,9 +20,9 @@ from prune_heads.execution import worker
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import MOST_TRIALS, Known, Trial, read_sweep
 from prune_heads.objectives import task_name
-from prune_heads.options import Choice, Group, Opt, RunOptions, Scoring, Setup, options_of
+from prune_heads.options import Choice, Group, Opt, Place, RunOptions, Scoring, Setup, options_of
 from prune_heads.options.fields import nowhere
-from prune_heads.options.setup import Executor, Place
+from prune_heads.options.setup import Executor
 from prune_heads.reporting import sweep as tables
 from prune_heads.reporting.sweep_results import draws
 from prune_heads.tables.terminal import titled

@@ -55,9 +55,11 @@ def compare_paired(
 
     Both predictions are resampled together. The interval is that of the percentiles. The p-value of accuracy, and of
     every other share of examples, is exact (`mcnemar`). That of other metrics is the share of resamples whose
-    difference lies as far from the observed one as that lies from 0 (the bootstrap shifted to the hypothesis; Efron
-    and Tibshirani, 1993, chapter 16), with the observed one counted in, so it is never 0. It is too small where there
-    are only a few examples and most of them change, since all resamples look alike then; a single example has p = 1.
+    difference lies as far from the observed one as that lies from 0 (the bootstrap shifted to the hypothesis; Efron and
+    Tibshirani, 1993, chapter 16), with the observed one counted in, so it is never 0. It is too small where there are
+    only a few examples and most of them change, since all resamples look alike then; a single example has p = 1. A
+    `NotFiniteError` if a value is not finite; a `ValueError` if the metric is unknown, the lengths differ, or there is
+    no example.
 
     Args:
         metric: A metric, or a key of `METRICS`, e.g. `accuracy`.
@@ -68,10 +70,6 @@ def compare_paired(
         n_resamples: Resamples.
         groups: `(n_examples,)` numbers from 0 of examples that belong together, which are drawn together; None: each is
             its own.
-
-    Raises:
-        NotFiniteError: If a value is not finite.
-        ValueError: If the metric is unknown, the lengths differ, or there is no example.
     """
     metric = metric_named(metric)
     observed = metric(second, references) - metric(first, references)

@@ -35,10 +35,7 @@ FLIP_SAMPLE = 64  # examples, the first of the split, on which a reduced precisi
 def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> Found:
     """What `prune-heads ablate` finds: a table a split, their correlations, and for `only-one` the best heads.
 
-    What takes long is done by the cluster that `spread` stands for, or here.
-
-    Raises:
-        PruneHeadsError: See `ablated`.
+    What takes long is done by the cluster that `spread` stands for, or here. A `PruneHeadsError` as of `ablated`.
     """
     study, options = Study("ablate", reporter), options.settled(setup.max_examples)
     lab = Lab(setup, reporter, seed=options.seed)
@@ -91,8 +88,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
 def among(blocks: Sequence[str] | None, gone: HeadMask) -> HeadMask:
     """The heads of the blocks of these names, or of all; of a model that has lost some, these too.
 
-    Raises:
-        HeadDescriptorError: If a block is not there, or no head is left in them.
+    A `HeadDescriptorError` if a block is not there, or no head is left in them.
     """
     places = named_blocks(blocks, gone.n_heads)
     found = HeadMask(gone.n_heads, frozenset(head for head in HeadMask.all(gone.n_heads) if head[0] in places))
@@ -106,9 +102,7 @@ def among(blocks: Sequence[str] | None, gone: HeadMask) -> HeadMask:
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
     """The mask that asks about each head, beside that of no head.
 
-    Raises:
-        HeadDescriptorError: See `among`.
-        OptionError: If the kind is not of single heads.
+    A `HeadDescriptorError` as of `among`; an `OptionError` if the kind is not of single heads.
     """
     if options.kind not in KINDS:
         raise OptionError(f"an ablation of single heads must be of one of {', '.join(KINDS)}; got {options.kind}")

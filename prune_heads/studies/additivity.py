@@ -41,9 +41,7 @@ def ablate_heads(
 ) -> Found:
     """See `ablate`, `ablate_pairs` and `ablate_random`, here or on a cluster.
 
-    Raises:
-        OptionError: If pairs or random masks are described and not asked for.
-        PruneHeadsError: As they do.
+    An `OptionError` if pairs or random masks are described and not asked for; a `PruneHeadsError` as they do.
     """
     if options.kind != "pairs" and (which.heads or which.nearest):
         raise OptionError("--heads and --nearest belong to --kind pairs")
@@ -63,13 +61,10 @@ def ablate_random(
     """Random masks on one half of a split, single effects on the other, so that they share no noise.
 
     Examples that belong together are in the same half. A table a split and response (the metric and the objective's
-    response, where it is defined): of each fraction the mean loss, the ratio of the mean measured loss to
-    the mean sum of single ones, and Spearman's correlation over masks of the measured with the summed, by the single
-    effects and by each criterion that looks at no answers, with its 95% interval.
-
-    Raises:
-        UnfitError: If a half has no example, or heads do not suffice for a mask of two.
-        PruneHeadsError: See `predict_masks`.
+    response, where it is defined): of each fraction the mean loss, the ratio of the mean measured loss to the mean sum
+    of single ones, and Spearman's correlation over masks of the measured with the summed, by the single effects and by
+    each criterion that looks at no answers, with its 95% interval. An `UnfitError` if a half has no example, or heads
+    do not suffice for a mask of two; a `PruneHeadsError` as of `predict_masks`.
     """
     study, lab = Study("ablate", reporter), Lab(setup, reporter, seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
@@ -108,8 +103,7 @@ def ablate_random(
 def masks_drawn(gone: HeadMask, which: RandomMasks, seed: int) -> list[HeadMask]:
     """So many masks of each fraction of the heads that are left, without the ones that are drawn twice.
 
-    Raises:
-        UnfitError: If a fraction is not of two heads, or of all.
+    An `UnfitError` if a fraction is not of two heads, or of all.
     """
     left, rng, found = list(~gone), np.random.default_rng(seed), list[HeadMask]()
     for fraction in which.fraction or FRACTIONS:
@@ -124,8 +118,7 @@ def masks_drawn(gone: HeadMask, which: RandomMasks, seed: int) -> list[HeadMask]
 def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
     """Two random halves of a split, which share no example and no group of examples.
 
-    Raises:
-        UnfitError: If there are fewer than two examples or groups.
+    An `UnfitError` if there are fewer than two examples or groups.
     """
     groups = np.arange(len(whole.split)) if whole.groups is None else whole.groups
     n = int(groups.max()) + 1

@@ -49,9 +49,7 @@ N_SHOWN = 3  # heads that are shown where none is named
 def look(options: Look, reporter: Reporter) -> Found:
     """The record of `prune-heads look`; nothing of it is kept in the store.
 
-    Raises:
-        HeadDescriptorError: If a head is not there, or none is named.
-        PruneHeadsError: See `ask`, `predict_masks`.
+    A `HeadDescriptorError` if a head is not there, or none is named; a `PruneHeadsError` as of `ask`, `predict_masks`.
     """
     study = Study("look", reporter)
     asked = ask(options, reporter)

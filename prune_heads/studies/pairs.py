@@ -75,9 +75,8 @@ def ablate_pairs(
 def pairs_of(gone: HeadMask, options: Ablation, which: Pairs) -> list[Pair]:
     """The pairs that are asked for, in order.
 
-    Raises:
-        HeadDescriptorError: If heads cannot be read or are gone, or there are no two.
-        RunError: If there is no run of `similar` on this model's heads.
+    A `HeadDescriptorError` if heads cannot be read or are gone, or there are no two; a `RunError` if there is no run of
+    `similar` on this model's heads.
     """
     if which.nearest is not None:
         found = _nearest(which.nearest, gone)

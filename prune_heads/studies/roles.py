@@ -35,8 +35,7 @@ N_REPEATED, REPEATED = 64, 25  # texts of random tokens that come twice, and how
 def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads roles`: columns of scores and of roles, syntax, and how runs agree with them.
 
-    Raises:
-        PruneHeadsError: If the model has no tokens or shows no maps, or parses or runs cannot be read or do not fit.
+    A `PruneHeadsError` if the model has no tokens or shows no maps, or parses or runs cannot be read or do not fit.
     """
     study, lab = Study("roles", reporter), Lab(setup, reporter)
     subject, split = lab.subject, options.split or lab.subject.task.spec.eval_splits[0]

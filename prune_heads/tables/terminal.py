@@ -154,9 +154,7 @@ def console(*, stderr: bool = False) -> Console:
 def speaking() -> Iterator[None]:
     """For what is written to stdout.
 
-    Raises:
-        PipeClosedError: If nobody reads it any more.
-        PruneHeadsError: If it cannot be written, e.g. to a full disk.
+    A `PipeClosedError` if nobody reads it any more; a `PruneHeadsError` if it cannot be written, e.g. to a full disk.
     """
     try:
         yield

@@ -1,0 +1,30 @@
+"""How a model is fine-tuned."""
+
+from dataclasses import dataclass
+
+from prune_heads.options.fields import Group, numbers, option
+
+
+@dataclass(frozen=True)
+class Recipe(Group):
+    """How a model is fine-tuned; the defaults are those of Michel, Levy and Neubig (2019) for BERT.
+
+    Their code multiplies the rate by the warm-up schedule twice, once in the loop and once inside its optimizer, and
+    that optimizer (BertAdam) does not correct its moments at the start. Here the schedule acts once, as the paper says,
+    and the optimizer is AdamW. They pad all texts to 128 tokens; here a batch is padded to its longest.
+    """
+
+    epochs: int = option("Number of passes over the training split.", 3, low=1)
+    learning_rate: float = option("Highest learning rate.", 2e-5, low=0)  # linear warm-up, then linear decay to 0
+    warmup: float = option("Share of steps of rising learning rate.", 0.1, key="warmup_fraction", low=0, high=0.99)
+    weight_decay: float = option("Weight decay of matrices, by AdamW.", 0.01, low=0)
+    """Biases and layer norms are left out."""
+    seed: int = option("Seed of the new head, the order of examples and the dropout.", 42, low=0)
+    group_by_length: bool = option(
+        "Put texts of similar length into a batch: less padding, but batches are no longer random samples.",
+        True,
+        flag="--group-by-length/--no-group-by-length",
+    )
+    keep_epochs: bool = option("Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.", False)
+    keep_steps: tuple[int, ...] = option("Keep checkpoints of these steps; 0: the start.", (), read=numbers(0, "0,50"))
+    save_minutes: float = option("Minutes between saves, where a killed run continues.", 10.0, reach="nothing", low=0)
