@@ -177,10 +177,7 @@ def predict(
 
 
 def check_finite(values: NDArray[np.floating], index: NDArray[np.int64], what: str) -> None:
-    """Refuse NaN and infinity in `values`, `(batch, ...)`.
-
-    A `NotFiniteError`, naming the first example (from 1, in file order).
-    """
+    """Refuse NaN and infinity in `values`, `(batch, ...)`: a `NotFiniteError` names the first example, from 1."""
     finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not finite.all():
         must = f"{what} must be finite; got NaN or infinity for {int((~finite).sum())} examples of a batch"

@@ -12,8 +12,8 @@ from prune_heads.checkpoints import folder_name
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
 from prune_heads.files import read_bytes, read_json, text_of, write_json, write_text, writing_into
 from prune_heads.objectives import TASKS, TaskSpec
-from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
-from prune_heads.options.studies import Kind
+from prune_heads.options import Ablation, Bench, Choice, Curves, Setup
+from prune_heads.options.studies import Conditions, Kind
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
@@ -99,13 +99,10 @@ def reproduce_job(
     by the store. With `from_records` nothing is computed and no model is loaded. Each study has a reporter of its own,
     as records keep their own notes. `seeds` are subjects that are fine-tunings of one checkpoint: what can be said of
     them together is one more record. Where that is not there, or one of them, and nothing is computed, it is left out.
-    Tables that a README.md in `output` or beside it names between markers are written anew (`fill`).
-
-    Raises:
-        UnfitError: If a model or a task is not one that it can be of, before anything is computed, or there is no
-            record of it where nothing is to be computed; `all` goes on without it.
-        RunError: If a record cannot be read, or the folder cannot be written to.
-        PruneHeadsError: If a study fails.
+    Tables that a README.md in `output` or beside it names between markers are written anew (`fill`). An `UnfitError` if
+    a model or a task is not one that it can be of, before anything is computed, or there is no record of it where
+    nothing is to be computed; `all` goes on without it; a `RunError` if a record cannot be read, or the folder cannot
+    be written to; a `PruneHeadsError` if a study fails.
     """
     what = REPRODUCTIONS[name]
     if len(subjects) > 1 and not what.several:

@@ -17,8 +17,9 @@ from prune_heads.errors import OptionError, UnfitError
 from prune_heads.execution.claims import held
 from prune_heads.execution.pool import Chain, run_chains
 from prune_heads.files import read_toml
-from prune_heads.options import Conditions, NewFolder, Recipe, Reproducing, Setup, Start, options_of
+from prune_heads.options import NewFolder, Recipe, Setup, Start, options_of
 from prune_heads.options.fields import option
+from prune_heads.options.studies import Conditions, Reproducing
 from prune_heads.paper import default_subjects, default_task
 
 _Table = Literal["table1", "table2", "table3", "table4", "table5", "table6"]

@@ -228,10 +228,7 @@ def aligned(parse: Parse, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
 
 
 def by_spacy(model: str, texts: Sequence[str]) -> Iterator[Parse]:
-    """Texts as a model of spaCy parses them, one sentence or more each.
-
-    An `OptionError` if spaCy or the model is not installed.
-    """
+    """Texts as a model of spaCy parses them, one sentence or more each; an `OptionError` if it is not installed."""
     try:
         import spacy
 

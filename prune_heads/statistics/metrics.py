@@ -187,10 +187,7 @@ of its predicted tokens; of `bleu` its `N_COUNTS` counts, which are of its refer
 
 
 def metric_named(metric: str | Metric) -> Metric:
-    """A metric by its name, or itself.
-
-    A `ValueError` if there is none of that name.
-    """
+    """A metric by its name, or itself; a `ValueError` if there is none of that name."""
     if isinstance(metric, Metric):
         return metric
     if metric not in METRICS:

@@ -113,10 +113,9 @@ def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask
 def ablated(predictions: Predictions, options: Ablation) -> Measured:
     """The ablations of one kind on one split.
 
-    Raises:
-        DataError: If the metric is undefined on the split.
-        HeadDescriptorError: If a block is not there, or no head is left in them.
-        PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
+    A `DataError` if the metric is undefined on the split; a `HeadDescriptorError` if a block is not there, or no head
+    is left in them; a `PruneHeadsError` if masks are not applied, logits are not finite, or the store cannot be
+    written.
     """
     predictions.check_defined()
     wanted = [predictions.gone, *masks_of(predictions, options).values()]

@@ -31,6 +31,7 @@ from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify_split
 from prune_heads.studies.spreading import Spread, spread_over
 
+Numbers = NDArray[np.float64]
 SINGLE = "single effects"
 N_MASKS, FRACTIONS = 300, (0.1, 0.3, 0.5)
 _SCORED = tuple(name for name, row in CRITERIA.items() if row.looks_at != "answers" and not row.draws)
@@ -128,7 +129,7 @@ def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
     return [lab.of(whole.split.at(np.flatnonzero(side).tolist())) for side in (first, ~first)]
 
 
-def _responses(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def _responses(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, Numbers]]:
     """The metric under each mask, and the mean response where it is defined."""
     yield measured.predictions.measure.name, np.array([measured.value(mask) for mask in masks])
     if (responses := measured.responses(masks)) is not None:
@@ -136,12 +137,7 @@ def _responses(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[
         yield "likelihood" if response is LIKELIHOOD else response.name, responses.mean(axis=0, dtype=np.float64)
 
 
-def _rows(
-    losses: NDArray[np.float64],
-    closed: NDArray[np.float64],
-    single: NDArray[np.float64],
-    sums: Mapping[str, NDArray[np.float64]],
-) -> Iterator[dict[str, Any]]:
+def _rows(losses: Numbers, closed: Numbers, single: Numbers, sums: Mapping[str, Numbers]) -> Iterator[dict[str, Any]]:
     for size in dict.fromkeys(closed.sum(axis=1).tolist()):
         of = closed.sum(axis=1) == size
         by = {name: correlate(losses[of], each[of])["spearman"] for name, each in {SINGLE: single, **sums}.items()}

@@ -15,7 +15,8 @@ from prune_heads.errors import OptionError, UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
-from prune_heads.options import Conditions, Curves, Scoring, Setup
+from prune_heads.options import Curves, Scoring, Setup
+from prune_heads.options.studies import Conditions
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, Study

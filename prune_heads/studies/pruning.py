@@ -62,10 +62,7 @@ def chosen(choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Se
 
 
 def count_chosen(choice: Choice, shape: HeadMask) -> int:
-    """How many heads to prune by their scores, those that are gone included.
-
-    A `HeadDescriptorError` if so many cannot be pruned.
-    """
+    """How many heads to prune by scores, those that are gone included; a `HeadDescriptorError` if not so many can."""
     asked = count_for_fraction(shape.n_total, choice.fraction or 0.0) if choice.n_heads is None else choice.n_heads
     wanted = max(asked, len(shape))
     check_count(wanted, shape, choice.min_per_layer)

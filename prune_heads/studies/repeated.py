@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from prune_heads.errors import UnfitError
 from prune_heads.heads import HeadMask
-from prune_heads.options import Conditions, Setup
+from prune_heads.options import Setup
+from prune_heads.options.studies import Conditions
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study

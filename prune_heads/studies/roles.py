@@ -131,10 +131,8 @@ def read_sentences(
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[Sentence]]:
     """The parses that are asked for, as the model is given them: their identity, a report, and the sentences.
 
-    Raises:
-        CheckpointError: If the tokenizer does not say where its tokens are in the text.
-        DataError: If none fits, or a file cannot be read.
-        OptionError: If spaCy or its model is not installed.
+    A `CheckpointError` if the tokenizer does not say where its tokens are in the text; a `DataError` if none fits, or a
+    file cannot be read; an `OptionError` if spaCy or its model is not installed.
     """
     subject, tokenizer = predictions.subject, predictions.subject.classifier.tokenizer
     if options.conllu:

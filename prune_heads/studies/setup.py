@@ -103,10 +103,7 @@ def _n_threads() -> int:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first of CUDA, MPS and CPU that is there.
-
-    A `PruneHeadsError` if a device is asked for that is not there.
-    """
+    """`auto` is the first of CUDA, MPS and CPU that is there; a `PruneHeadsError` if the one asked for is not."""
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     there = [device for device, is_there in has.items() if is_there]
     if name not in ("auto", *there):
