@@ -96,7 +96,7 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a model that has a trained head, or one to be fine-tuned.
 
-    A `CheckpointError`, saying what the checkpoint lacks and what to do.
+    A `CheckpointError` says what the checkpoint lacks and what to do.
 
     Args:
         name: A local folder (also one that `save_pruned` has written), a repository on the hub, or `mini`.

@@ -228,7 +228,7 @@ _ROWS = "For question answering or labels of words give a list of dicts or a Dat
 def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None = None) -> Batches:
     """Read a DataLoader once, to its end.
 
-    A `DataError`, naming the batch, from 1, if it is something else, or there is none; an `UnsupportedModelError` if
+    A `DataError` names the batch, from 1, if it is something else, or there is none; an `UnsupportedModelError` if
     the model does not give logits.
 
     Args:

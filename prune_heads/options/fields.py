@@ -83,7 +83,7 @@ class Opt:
     def value(self, word: Any) -> Any:
         """The value of the option, from a word as TOML or the command line has it.
 
-        An `OptionError`, saying what the option takes, without its name.
+        An `OptionError` says what the option takes, without its name.
         """
         if not self.is_many:
             return self._one(word)

@@ -80,7 +80,7 @@ def from_tree(tree: str, text: str) -> Parse:
 
     Rules: a subject is the noun phrase of a clause nearest before its verb phrase; an object the last noun phrase right
     of a verb that is no form of "be", in its phrase; determiners (DT) and adjectives are those of a noun phrase. A
-    `ValueError`, saying why, if it is no tree, or its words are not those of the text.
+    `ValueError` says why if it is no tree, or its words are not those of the text.
     """
     nodes = _read(tree)
     words = _placed(text, [_forms(node.form) for node in nodes if node.form])
@@ -152,7 +152,7 @@ def _arcs_of(node: _Node) -> Iterator[Arc]:
 def from_conllu(content: str, name: str) -> list[Parse]:
     """The sentences of a CoNLL-U file (https://universaldependencies.org/format.html).
 
-    Words of a multiword token share its place in the text; empty nodes are left out. A `DataError`, naming the line
+    Words of a multiword token share its place in the text; empty nodes are left out. A `DataError` names the line
     that is not in the format, or the sentence whose words are not those of its text.
     """
     found, form = list[Parse](), "A CoNLL-U file must be as universaldependencies.org says"
@@ -228,7 +228,7 @@ def aligned(parse: Parse, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
 
 
 def by_spacy(model: str, texts: Sequence[str]) -> Iterator[Parse]:
-    """Texts as a model of spaCy parses them, one sentence or more each; an `OptionError` if it is not installed."""
+    """Texts as a model of spaCy parses them, a sentence or more each; an `OptionError` if either is not installed."""
     try:
         import spacy
 
