@@ -17,8 +17,9 @@ from prune_heads.errors import OptionError, UnfitError
 from prune_heads.execution.claims import held
 from prune_heads.execution.pool import Chain, run_chains
 from prune_heads.files import read_toml
-from prune_heads.options import Conditions, NewFolder, Recipe, Reproducing, Setup, Start, options_of
+from prune_heads.options import NewFolder, Recipe, Setup, Start, options_of
 from prune_heads.options.fields import option
+from prune_heads.options.studies import Conditions, Reproducing
 from prune_heads.paper import default_subjects, default_task
 
 _Table = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
@@ -45,9 +46,7 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Pl
     """The subjects of a table or figure; options that are given on the command line go first.
 
     They stand in a file with options and tables `[[subject]]`, or a folder with `NAME.toml`; or are the paper's models.
-
-    Raises:
-        OptionError: If the file cannot be read, or says what there is not.
+    An `OptionError` if the file cannot be read, or says what there is not.
     """
     named = config / f"{name}.toml" if config is not None and config.is_dir() else config
     values = {} if named is None else read_toml(named, _WHAT, OptionError)

@@ -25,7 +25,7 @@ from prune_heads.options.fields import nowhere
 from prune_heads.options.setup import Executor
 from prune_heads.reporting import sweep as tables
 from prune_heads.reporting.sweep_results import draws
-from prune_heads.tables.terminal import titled
+from prune_heads.tables.terminal import line
 
 GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
 
@@ -186,7 +186,7 @@ def retry(folder: Folder) -> Shown:
     opened = SweepFolder(folder)
     opened.about()
     n = opened.forget_failures()
-    yield {"n_forgotten": n}, titled(f"{n} failed trials will be tried again by 'prune-heads sweep run'")
+    yield {"n_forgotten": n}, line(f"{n} failed trials will be tried again by 'prune-heads sweep run'", "bold")
 
 
 def _gpus() -> list[str]:

@@ -96,11 +96,8 @@ def measure(
 
     For means one forward pass over them, those of one length together: no padding enters, and batches of another size
     change the rounding alone. The decoder of a model that writes texts is given the right ones. The seed is of
-    `resample`; progress is told how many rows are done.
-
-    Raises:
-        UnfitError: If positions are not defined: texts are written token by token, or the tokens of a block are not
-            those of the texts; or if there is no other example to draw.
+    `resample`; progress is told how many rows are done. An `UnfitError` if positions are not defined: texts are written
+    token by token, or the tokens of a block are not those of the texts; or if there is no other example to draw.
     """
     if kind not in KINDS:
         raise OptionError(f"what stands in for a masked head must be one of zero, {', '.join(KINDS)}; got {kind!r}")

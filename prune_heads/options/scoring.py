@@ -35,10 +35,8 @@ def _block_names(text: str) -> tuple[str, ...]:
     """`"3, 1"` as `("1", "3")`, in order; `E:1` or `E` in an encoder-decoder."""
     parts = names(text)
     if not all(map(_BLOCK.fullmatch, parts)):
-        raise OptionError(
-            f"must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}. In an encoder-decoder: E:1,A:3, "
-            "or a letter for all of its kind"
-        )
+        must = f"must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}"
+        raise OptionError(f"{must}. In an encoder-decoder: E:1,A:3, or a letter for all of its kind")
     return tuple(sorted(set(parts), key=lambda part: (part[:1].isalpha(), len(part), part)))
 
 

@@ -12,16 +12,7 @@ from prune_heads.reporting.figures import drawing, name_panels
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
 from prune_heads.reporting.sweep_results import seeds_sentence
-from prune_heads.reporting.words import (
-    ATTENTION,
-    Record,
-    metric_name,
-    metric_title,
-    number_of,
-    task_title,
-    whose,
-    with_number,
-)
+from prune_heads.reporting.words import ATTENTION, Record, metric_name, metric_title, task_title, whose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,9 +47,9 @@ class _Panel(NamedTuple):
 
 def curve_figure(record: Record) -> "Figure":
     """The headline metric of `prune-heads run --curve`, a line a split in shades of one colour (paper, figure 3)."""
-    named = {_measured_on(line): line for (line,) in lines(record).values()}
+    named = {line.measured_on: line for (line,) in lines(record).values()}
     first = next(iter(named.values()))
-    title = f"{whose(record)}: pruned by {first.label}" + (f"\n{_measured_on(first)}" if len(named) == 1 else "")
+    title = f"{whose(record)}: pruned by {first.label}" + (f"\n{first.measured_on}" if len(named) == 1 else "")
     return _drawn([_panel(title, named, _shades(first, list(named)))], foot=_BARS)
 
 
@@ -67,7 +58,7 @@ def criteria_figure(record: Record) -> "Figure":
 
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
     """
-    shown = [_panel(_measured_on(same[0]), {line.label: line for line in same}) for same in lines(record).values()]
+    shown = [_panel(same[0].measured_on, {line.label: line for line in same}) for same in lines(record).values()]
     band = "; band: 95% of the draws, and their mean" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
     return _drawn(shown, title=whose(record), foot=_BARS + band)
 
@@ -84,7 +75,7 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str
         seeds, kept = of_seeds.get(task), same[0].kept
         if len(same) > 1:
             kept = seeds and seeds["kept"]
-            title = f"{len(seeds['models'] if seeds else same)} models on {task_title(task)}\n{_measured_on(same[0])}"
+            title = f"{len(seeds['models'] if seeds else same)} models on {task_title(task)}\n{same[0].measured_on}"
             panel = panel._replace(title=title, curves=[_mean_of(same, panel.curves[0].look, seeds)])
         at = reached(kept, same[0].shares)
         shown.append(panel._replace(marks={"-": at[REACHED[0]], "--": at[REACHED[2]]}))
@@ -102,7 +93,7 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
     for name, epochs in trainings.items():
         first = next(iter(epochs.values()))
         named = {f"epoch {epoch}": line for epoch, line in epochs.items()}
-        title = f"{name} on {task_title(first.record['task'])}\n{_measured_on(first)}"
+        title = f"{name} on {task_title(first.record['task'])}\n{first.measured_on}"
         shown.append(_panel(title, named, _shades(first, [*reversed(named)])))
     return _drawn(shown, title=f"pruned by {first.label}", foot=_BARS, has_base=False)
 
@@ -159,11 +150,7 @@ def _panel(title: str, named: Mapping[str, Line], looks: Mapping[str, Look] | No
 
 def _titled(line: Line) -> str:
     """Of which model, on what, and how many examples."""
-    return f"{whose(line.record)}\n{_measured_on(line)}"
-
-
-def _measured_on(line: Line) -> str:
-    return with_number(line.split, number_of(line.record, line.split))
+    return f"{whose(line.record)}\n{line.measured_on}"
 
 
 def _shades(line: Line, names: Sequence[str]) -> dict[str, Look]:

@@ -1,10 +1,13 @@
 """How lines look: a criterion has one colour, dash and marker in every figure, whatever it is drawn beside.
 
-Most colours are those of Okabe and Ito (2008), which the colour-blind can tell apart; dash and marker do so in print.
+They are in `looks.toml`. Most colours are those of Okabe and Ito (2008), which the colour-blind can tell apart; dash
+and marker do so in print.
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from typing import NamedTuple
 
 Dash = str | tuple[int, tuple[float, ...]]  # as matplotlib takes it
@@ -19,35 +22,20 @@ class Look(NamedTuple):
     is_open: bool = False  # whether its markers are rings
 
 
-LOOKS: Mapping[str, Look] = {
-    "example": Look("#0072b2"),
-    "ablation": Look("#e69f00", (0, (5, 2)), "s"),
-    "magnitude": Look("#009e73", (0, (2, 1.5)), "^"),
-    "random": Look("#737373", (0, (6, 2, 1, 2)), "D"),
-    "token": Look("#d55e00", (0, (8, 2)), "v"),
-    "batch": Look("#56b4e9", (0, (4, 1, 1, 1)), "P"),
-    "fisher": Look("#cc79a7", (0, (3, 1)), "X"),
-    "signed": Look("#000000", (0, (1, 1)), "<"),
-    "running sum": Look("#882255", (0, (6, 1, 1, 1, 1, 1)), ">"),
-}
+_TABLE = tomllib.loads((resources.files("prune_heads.reporting") / "looks.toml").read_text("utf-8"))
+
+
+def _look(colour: str, marker: str, dash: Iterable[float] = ()) -> Look:
+    return Look(colour, (0, found) if (found := tuple(dash)) else "-", marker)
+
+
+LOOKS: Mapping[str, Look] = {name: _look(**row) for name, row in _TABLE["lines"].items()}
 """Estimator, or criterion where that has none -> the look of its line."""
 
 _BY_WORD = {**LOOKS, "gradient": LOOKS["example"]}  # where the estimator is not said
 _RESCORED = "re-scored"
-_OTHERS = (
-    Look("#332288", "-", "h"),
-    Look("#44aa99", (0, (5, 2)), "p"),
-    Look("#aa4499", (0, (2, 1.5)), "d"),
-    Look("#999933", (0, (6, 2, 1, 2)), "8"),
-    Look("#117733", (0, (1, 1)), "*"),
-    Look("#661100", (0, (8, 2)), "H"),
-)
-
-ATTENTION_LOOKS: Mapping[str, Look] = {
-    "E": Look("#31688e"),
-    "A": Look("#d1495b", (0, (5, 2)), "s"),
-    "D": Look("#e0a030", (0, (2, 1.5)), "^"),
-}
+_OTHERS = tuple(_look(**row) for row in _TABLE["others"])
+ATTENTION_LOOKS: Mapping[str, Look] = {letter: _look(**row) for letter, row in _TABLE["attention"].items()}
 """Letter of a kind of blocks -> the look of its line, or of its heads."""
 
 
