@@ -43,14 +43,14 @@ def attention_attribution(examples: Examples) -> HeadScores:
                     must = f"{must}; that of {each.block.name} is not"
                     raise UnsupportedModelError(f"{faults.get(each.block.name, must)}. Take integrated-gradients")
                 real = real_queries(each, batches, batch)
-                found = _attributed(examples, each, batch, real).cpu().double().numpy()
+                found = _attributed(examples, each, each.map, each.values, batch, real).cpu().double().numpy()
                 check_finite(found, batch.index, f"attributions of {each.block.name}")
                 values[batch.index, starts[each.place] : starts[each.place + 1]] = found
             progress(len(batch.index))
     return examples.mean(values)
 
 
-def _attributed(examples: Examples, each: Attention, batch: Batch, real: Tensor) -> Tensor:
+def _attributed(examples: Examples, each: Attention, map: Tensor, values: Tensor, batch: Batch, real: Tensor) -> Tensor:
     """`(examples, heads)`: the largest attribution of each head of a block.
 
     A scaled map is a gate of all heads. To the input c of W_O, (1 - alpha) times a vector is added that is 0, by which
@@ -70,9 +70,8 @@ def _attributed(examples: Examples, each: Attention, batch: Batch, real: Tensor)
         wanted = (torch.exp(-losses) if is_likely else -losses).sum()
         slope += torch.autograd.grad(wanted, beside)[0] * (weight / (1 - alpha))
     by_head = slope.unflatten(-1, each.context.shape[-2:])
-    maps, values = each.map.clone(), each.values.clone()
-    entries = maps * torch.einsum("bqhd,bhkd->bhqk", by_head, values)
-    allowed = (maps.amax(dim=1) > 0) & real[..., None]
+    entries = map * torch.einsum("bqhd,bhkd->bhqk", by_head, values)
+    allowed = (map.amax(dim=1) > 0) & real[..., None]
     most = entries.masked_fill(~allowed[:, None], -torch.inf).amax(dim=(2, 3))
     rows = most.reshape(len(batch.targets), -1, most.shape[1]).amax(dim=1)
     if batch.owner is None:

@@ -27,7 +27,7 @@ from prune_heads.surgery import removed_heads, zero_heads
 
 T = TypeVar("T")
 LooksAt = Literal[
-    *("weights", "gradients", "derivatives", "answers", "nothing", "examples", "attention", "masks", "updates")
+    "weights", "gradients", "derivatives", "answers", "nothing", "examples", "attention", "masks", "updates"
 ]
 
 

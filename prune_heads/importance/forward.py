@@ -157,5 +157,5 @@ def hies(examples: Examples) -> HeadScores:
     """
     gradients = ESTIMATORS["example"].score(examples.gradients, 1)
     parts = (replace(gradients, gone=gradients.gone | examples.gone), entropy(examples))
-    values = sum(min_max(replace(part, standard_error=None)).flat() for part in parts) / 2
-    return HeadScores.of_the_rest(values[np.concatenate([*examples.gone.keep(), np.zeros(0, bool)])], examples.gone)
+    first, second = (min_max(replace(part, standard_error=None)).values for part in parts)
+    return HeadScores(tuple((a + b) / 2 for a, b in zip(first, second, strict=True)), gone=examples.gone)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from prune_heads.options.scoring import CRITERIA
+
 Dash = str | tuple[int, tuple[float, ...]]  # as matplotlib takes it
 
 
@@ -19,7 +21,7 @@ class Look(NamedTuple):
     is_open: bool = False  # whether its markers are rings
 
 
-LOOKS: Mapping[str, Look] = {
+_FIRST: Mapping[str, Look] = {
     "example": Look("#0072b2"),
     "ablation": Look("#e69f00", (0, (5, 2)), "s"),
     "magnitude": Look("#009e73", (0, (2, 1.5)), "^"),
@@ -29,6 +31,23 @@ LOOKS: Mapping[str, Look] = {
     "fisher": Look("#cc79a7", (0, (3, 1)), "X"),
     "signed": Look("#000000", (0, (1, 1)), "<"),
     "running sum": Look("#882255", (0, (6, 1, 1, 1, 1, 1)), ">"),
+}
+_COLOURS = (
+    *("#f20df2", "#0d0df2", "#f20d33", "#7a3df5", "#3ba008", "#2d48d2", "#463d2a", "#f57a3d"),
+    *("#f53d7a", "#ab0bcb", "#6d08a0", "#8a6bc7", "#b13d25", "#06066b", "#db57db", "#6b6b06"),
+    *("#cb0b6b", "#0da6f2", "#3d7af5", "#3f5469", "#1f3051", "#508650", "#25b13d", "#d22db7"),
+)
+"""Of further criteria, in the order of their table: each far from all before it and from `_OTHERS`."""
+_DASHES: tuple[Dash, ...] = ((0, (7, 1, 3, 1)), (0, (3, 3)), (0, (9, 3, 2, 3)), (0, (1, 2)), (0, (12, 2)))
+_MARKERS = ("h", "p", "d", "8", "*", "H", "X", "P")
+_FURTHER = [name for name in CRITERIA if name not in ("gradient", *_FIRST)]
+
+LOOKS: Mapping[str, Look] = {
+    **_FIRST,
+    **{
+        name: Look(_COLOURS[i % len(_COLOURS)], _DASHES[i % len(_DASHES)], _MARKERS[i % len(_MARKERS)])
+        for i, name in enumerate(_FURTHER)
+    },
 }
 """Estimator, or criterion where that has none -> the look of its line."""
 
@@ -58,7 +77,7 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     """
     found: dict[str, Look] = {}
     for name in names:
-        known = next((look for word, look in _BY_WORD.items() if re.search(rf"\b{word}\b", name)), None)
+        known = next((look for word, look in _BY_WORD.items() if re.search(rf"(?<![\w-]){word}(?![\w-])", name)), None)
         look = known and known._replace(is_open=_RESCORED in name)
         if look is None or look in found.values():
             look = next((other for other in _OTHERS if other not in found.values()), _OTHERS[len(found) % len(_OTHERS)])
