@@ -5,6 +5,7 @@ H the second ones at gates of 1. Each example has its own gates, so one product 
 backward pass is differentiated, which the kernels `eager` and PyTorch's plain form of `sdpa` allow.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -39,10 +40,10 @@ class Curved(NamedTuple):
 def curved(examples: Examples, *, diagonal: bool) -> Curved:
     """One product with H a head for the diagonal, one in all for the sums of the rows.
 
-    Counted as a forward pass, a backward pass, and a forward and two backward passes for each product.
+    Counted as a forward and a backward pass, and as much again for each product, which takes about that long.
     """
-    n = int(examples.columns.sum()) if diagonal else 1
-    examples.spend("diagonal" if diagonal else "row sums", 1 + n, 1 + 2 * n)
+    n_products = len(examples.there) if diagonal else 1
+    examples.spend(("curved", diagonal), 1 + n_products, 1 + n_products)
     return examples.once(("curved", diagonal), lambda: _differentiate(examples, diagonal))
 
 
@@ -64,10 +65,9 @@ def _differentiate(examples: Examples, diagonal: bool) -> Curved:
             slopes = torch.autograd.grad(losses.sum(), gates, create_graph=True, materialize_grads=True)
             if diagonal:
                 pairs = zip(slopes, gates, strict=True)
-                bent = [_slope(slope[:, h], by)[:, h : h + 1] for slope, by in pairs for h in range(by.shape[1])]
+                bent = [_slopes(g[:, h], [by])[0][:, h : h + 1] for g, by in pairs for h in range(by.shape[1])]
             else:
-                total = torch.stack([slope.sum() for slope in slopes]).sum()
-                bent = [_slope(total, by) for by in gates]
+                bent = _slopes(torch.cat([*slopes], dim=1), gates)
             for matrix, parts in ((first, slopes), (second, bent)):
                 matrix[batch.index] = torch.cat([*parts], dim=1).detach().cpu().numpy()
                 check_finite(matrix[batch.index], batch.index, "derivatives by the gates")
@@ -82,11 +82,11 @@ def _by_row(gates: Tensor, owner: Tensor | None, context: Tensor) -> Tensor:
     return rows.view(len(context), *[1] * (context.ndim - 2), -1)
 
 
-def _slope(of: Tensor, by: Tensor) -> Tensor:
-    """The derivative of a sum; 0 of what depends on nothing, as in a block that did not run."""
+def _slopes(of: Tensor, by: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The derivatives of a sum; 0 of what depends on nothing, as in a block that did not run."""
     if not of.requires_grad:
-        return torch.zeros_like(by)
-    return torch.autograd.grad(of.sum(), by, retain_graph=True, materialize_grads=True)[0]
+        return [torch.zeros_like(each) for each in by]
+    return torch.autograd.grad(of.sum(), by, retain_graph=True, materialize_grads=True)
 
 
 def second_order(examples: Examples) -> HeadScores:
