@@ -5,9 +5,11 @@ from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
 
+import criteria_page
 import numpy as np
 import pytest
 import torch
+from tiny_questions import answering, questions
 from tiny_texts import text_tokenizer
 from tiny_types import SIZES, tiny_model
 from torch.autograd.functional import hessian, jacobian
@@ -127,6 +129,21 @@ def test_nan_is_refused(models, own_store, name):
     examples = examples_of(broken, own_store).predictions
     with pytest.raises(NotFiniteError):
         score(examples.subject, Scoring(name, **BUDGET), examples)
+
+
+@pytest.mark.parametrize(
+    "name", ["relative-norm", "entropy", "integrated-gradients", "second-order", "attention-attribution", "gnorm"]
+)
+def test_windows_of_an_example_belong_together(own_store, tmp_path, name):
+    """Long contexts are rows of their own; a question that is batched with others scores as it does alone."""
+    subject = answering(tmp_path, questions(4, seed=3))
+    both = []
+    for size in (1, 4):
+        subject = replace(subject, batch_size=size)
+        predictions = Predictions(subject, subject.task.load("validation"), PredictionStore(own_store), Reporter())
+        both.append(CRITERIA[name].score(Examples(subject.model, predictions)).flat())
+        assert (np.diff(predictions.batches.rows) > 1).any()
+    np.testing.assert_allclose(*both, rtol=1e-3, atol=1e-6)
 
 
 # Forward passes: by hand, from the maps that `eager` returns.
@@ -433,3 +450,12 @@ def test_dropout_is_drawn_by_the_seed(models, own_store):
     examples = examples_of(models["bart"], own_store, rows=ROWS[:2])
     assert scores(1) == scores(1)
     assert scores(1) != scores(2)
+
+
+def test_the_page_has_the_table_of_the_rows():
+    page = criteria_page.PAGE.read_text("utf-8")
+    assert criteria_page.TABLE.findall(page) == [criteria_page.table()], "python -m tests.criteria_page writes it"
+    for row in CRITERIA.values():
+        assert row.formula
+        assert row.paper
+        assert row.cost

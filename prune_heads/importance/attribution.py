@@ -13,6 +13,7 @@ from prune_heads.heads import HeadScores
 from prune_heads.importance.criteria import Examples
 from prune_heads.importance.forward import one_row, real_queries
 from prune_heads.objectives.batches import Batch
+from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.objectives.responses import LIKELIHOOD
 
 POINTS = 8  # of Gauss-Legendre quadrature; Hao et al. add up 20 equal steps
@@ -60,7 +61,7 @@ def _attributed(examples: Examples, each: Attention, map: Tensor, values: Tensor
     context, blocks = each.context.flatten(-2).clone(), attention_blocks(model)
     slope = torch.zeros_like(context)
     nodes, weights = np.polynomial.legendre.leggauss(POINTS)
-    is_likely = objective.reads_one_token and objective.response is LIKELIHOOD
+    is_likely = isinstance(objective, SingleLabel) and objective.response is LIKELIHOOD
     for alpha, weight in zip((1 + nodes) / 2, weights / 2, strict=True):
         beside = torch.zeros_like(context).requires_grad_()
         instead = [beside if i == place else None for i in range(len(blocks))]
