@@ -22,8 +22,8 @@ from prune_heads.errors import NotFiniteError, UnfitError, UnsupportedModelError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import CRITERIA, Examples, curvature
-from prune_heads.importance.curvature import Curved, flagged
+from prune_heads.importance import CRITERIA, Examples, derivatives
+from prune_heads.importance.derivatives import Curved, flagged
 from prune_heads.importance.fisher import rearranged
 from prune_heads.importance.gradient import ESTIMATORS, min_max
 from prune_heads.objectives.replacing import measure
@@ -89,12 +89,9 @@ def test_it_is_defined_for_encoders_decoders_and_both(scored, models, name, mode
 
 
 @pytest.mark.parametrize("name", [name for name in ON_DATA if not CRITERIA[name].draws])
-@pytest.mark.parametrize(("model_type", "size"), [("bert", 1), ("bart", len(ROWS))])
-def test_it_depends_neither_on_batches_nor_on_padding_nor_on_the_order(
-    scored, models, own_store, name, model_type, size
-):
-    expected, before = scored(name, model_type)
-    examples = examples_of(models[model_type], own_store, rows=ROWS[::-1], batch_size=size)
+def test_batches_padding_and_order_change_nothing(scored, models, own_store, name):
+    expected, before = scored(name, "bart")
+    examples = examples_of(models["bart"], own_store, rows=ROWS[::-1], batch_size=len(ROWS))
     got = CRITERIA[name].score(examples)
     np.testing.assert_allclose(got.flat(), expected.flat(), rtol=1e-3, atol=1e-6)
     assert sum(map(sum, examples.spent.values())) == sum(map(sum, before.spent.values()))
@@ -131,14 +128,12 @@ def test_nan_is_refused(models, own_store, name):
         score(examples.subject, Scoring(name, **BUDGET), examples)
 
 
-@pytest.mark.parametrize(
-    "name", ["relative-norm", "entropy", "integrated-gradients", "second-order", "attention-attribution", "gnorm"]
-)
+@pytest.mark.parametrize("name", ["relative-norm", "entropy", "row-sums", "attention-attribution"])
 def test_windows_of_an_example_belong_together(own_store, tmp_path, name):
     """Long contexts are rows of their own; a question that is batched with others scores as it does alone."""
-    subject = answering(tmp_path, questions(4, seed=3))
+    subject = answering(tmp_path, questions(3, seed=3))
     both = []
-    for size in (1, 4):
+    for size in (1, 3):
         subject = replace(subject, batch_size=size)
         predictions = Predictions(subject, subject.task.load("validation"), PredictionStore(own_store), Reporter())
         both.append(CRITERIA[name].score(Examples(subject.model, predictions)).flat())
@@ -190,13 +185,18 @@ def test_forward_criteria_are_means_over_queries(scored, models, model_type):
         np.testing.assert_allclose(np.concatenate(scores.standard_error), error, rtol=1e-3, atol=1e-5)
 
 
-def test_forward_criteria_share_a_pass_and_count_it_each(models, own_store):
+def test_forward_criteria_share_a_pass_and_count_it_each(scored, models, own_store):
     examples = examples_of(models["bert"], own_store)
-    first = CRITERIA["entropy"].score(examples)
+    names = ("entropy", "relative-norm", "output-norm", "relative-norm", "first-token", "confidence")
+    expected = {name: scored(name, "bert")[0].flat() for name in names}
+    first = CRITERIA[names[0]].score(examples)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(models["bert"]), "forward", None)
-        again = CRITERIA["confidence"].score(replace(examples, spent={}))
-    assert first.n_heads == again.n_heads
+        for name in names[1:]:  # whatever was scored before
+            again = replace(examples, spent={})
+            assert np.array_equal(CRITERIA[name].score(again).flat(), expected[name])
+            assert list(again.spent.values()) == [(1, 0)]
+    assert np.array_equal(first.flat(), expected["entropy"])
     assert replace(examples, masked=HeadMask.parse("1:1", (2, 2))).once("forward", lambda: "anew") == "anew"
 
 
@@ -280,7 +280,7 @@ def test_screening_measures_the_flagged_heads_alone(scored, models, own_store, m
     assert flagged(found).tolist() == [False, True, False]
     examples = examples_of(models["bert"], own_store)
     chosen = np.array([True, False, False, True])
-    monkeypatch.setattr(curvature, "flagged", lambda found: chosen)
+    monkeypatch.setattr(derivatives, "flagged", lambda found: chosen)
     got = CRITERIA["screened"].score(examples).flat()
     second, exact = (scored(name, "bert")[0].flat() for name in ("second-order", "ablation"))
     np.testing.assert_allclose(got, np.where(chosen, exact, second), rtol=1e-4, atol=1e-6)
@@ -293,7 +293,7 @@ def test_written_texts_are_not_screened():
     with pytest.raises(
         UnfitError, match=r"minus the loss.* that of translation is the sentence BLEU\. Take second-order"
     ):
-        curvature.screened(SimpleNamespace(objective=objective))
+        derivatives.screened(SimpleNamespace(objective=objective))
 
 
 def test_the_gate_gradient_is_taylor_by_the_weights_of_the_output(scored, models):

@@ -126,7 +126,7 @@ def output_norm(examples: Examples) -> HeadScores:
 
 def relative_norm(examples: Examples) -> HeadScores:
     """The same as a multiple of its mean over the heads of the block that are there, example by example: AHON (LN)."""
-    norms, columns = _column(examples, "output-norm"), examples.columns
+    norms, columns = _column(examples, "output-norm").copy(), examples.columns
     blocks = np.repeat(*np.transpose([(i, b.n_heads) for i, b in enumerate(attention_blocks(examples.model))]))
     for i in np.unique(blocks[columns]):
         mean = norms[:, (blocks == i) & columns].mean(axis=1, keepdims=True)

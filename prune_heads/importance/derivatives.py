@@ -1,8 +1,9 @@
-"""Second derivatives of the loss by the gates: what a first-order score leaves out (Zhang and Wang, 2026).
+"""Derivatives of the loss by the gates, on the way from no heads to all, and a second time.
 
 Along the gate of a head h the loss without it is L - g_h + H_hh / 2 up to the third order, g the first derivatives and
-H the second ones at gates of 1. Each example has its own gates, so one product serves all examples of a batch. The
-backward pass is differentiated, which the kernels `eager` and PyTorch's plain form of `sdpa` allow.
+H the second ones at gates of 1 (Zhang and Wang, 2026). Each example has its own gates, so one product serves all
+examples of a batch. The backward pass is differentiated, which the kernels `eager` and PyTorch's plain form of `sdpa`
+allow.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,28 @@ from prune_heads.evaluation import check_finite
 from prune_heads.gating import evaluating, gated
 from prune_heads.heads import HeadScores
 from prune_heads.importance.criteria import Examples
+from prune_heads.importance.gradient import gate_gradients
 from prune_heads.objectives.replacing import stand_in
+
+POINTS = 16  # of Gauss-Legendre quadrature
+
+
+def integrated_gradients(examples: Examples) -> HeadScores:
+    """Minus the integral of dL/dxi_h, all gates going from 0 to 1 together, by Gauss-Legendre with 16 points.
+
+    The scores add up to the loss without any head minus the loss (completeness). With `--replace` the path begins where
+    what stands in is all that heads send.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(POINTS)
+    model, batches, reporter = examples.model, examples.batches, examples.predictions.reporter
+    n_heads = [block.n_heads for block in attention_blocks(model)]
+    total = np.zeros((batches.n_examples, sum(n_heads)))
+    with reporter.stage("scoring", POINTS * batches.n_examples) as progress:
+        for node, weight in zip((1 + nodes) / 2, weights / 2, strict=True):
+            at = [torch.full((n,), node) for n in n_heads]
+            total += weight * gate_gradients(model, batches, at=at, progress=progress).signed
+    examples.spend("integrated-gradients", POINTS, POINTS)
+    return examples.mean(-total)
 
 
 class Curved(NamedTuple):
