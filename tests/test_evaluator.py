@@ -404,7 +404,7 @@ def test_a_criterion_is_named_by_its_file_or_its_module(ev, tmp_path, monkeypatc
         ("ranks = 3", "own.py:ranks", "own.py:ranks is of type int"),
         ("def ranks(): return 1", "own.py:ranks", "failed with TypeError: ranks.. takes 0"),
         ("def ranks(examples): return [[1.0]]", "own.py:ranks", "a score for each head"),
-        (OWN, "ranks", "must be one of gradient, ablation, magnitude, random, or one's own"),
+        (OWN, "ranks", "must be one of gradient, ablation, magnitude, random, .*, or one's own"),
     ],
 )
 def test_a_criterion_that_does_not_fit_is_refused_with_the_reason(ev, tmp_path, monkeypatch, source, name, said):

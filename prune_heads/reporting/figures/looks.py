@@ -8,7 +8,10 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from itertools import cycle
 from typing import NamedTuple
+
+from prune_heads.options.scoring import CRITERIA
 
 Dash = str | tuple[int, tuple[float, ...]]  # as matplotlib takes it
 
@@ -29,7 +32,14 @@ def _look(colour: str, marker: str, dash: Iterable[float] = ()) -> Look:
     return Look(colour, (0, found) if (found := tuple(dash)) else "-", marker)
 
 
-LOOKS: Mapping[str, Look] = {name: _look(**row) for name, row in _TABLE["lines"].items()}
+def _further() -> Mapping[str, Look]:
+    """Criteria that the table does not name, in the order of theirs: dashes and markers by turns."""
+    more, named = _TABLE["further"], {"gradient", *_TABLE["lines"]}
+    looks = zip(more["colours"], cycle(more["markers"]), cycle(more["dashes"]), strict=False)
+    return {name: _look(*look) for name, look in zip((n for n in CRITERIA if n not in named), looks, strict=False)}
+
+
+LOOKS: Mapping[str, Look] = {name: _look(**row) for name, row in _TABLE["lines"].items()} | _further()
 """Estimator, or criterion where that has none -> the look of its line."""
 
 _BY_WORD = {**LOOKS, "gradient": LOOKS["example"]}  # where the estimator is not said
@@ -46,7 +56,7 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     """
     found: dict[str, Look] = {}
     for name in names:
-        known = next((look for word, look in _BY_WORD.items() if re.search(rf"\b{word}\b", name)), None)
+        known = next((look for word, look in _BY_WORD.items() if re.search(rf"(?<![\w-]){word}(?![\w-])", name)), None)
         look = known and known._replace(is_open=_RESCORED in name)
         if look is None or look in found.values():
             look = next((other for other in _OTHERS if other not in found.values()), _OTHERS[len(found) % len(_OTHERS)])
