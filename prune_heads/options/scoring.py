@@ -14,6 +14,7 @@ from prune_heads.options.fields import Group, ending, names, option
 # Keys of the tables of these names in `prune_heads.importance`, which imports torch; `--help` does not wait for it.
 _ROWS = tomllib.loads((resources.files("prune_heads") / "importance/criteria.toml").read_text("utf-8"))
 CRITERIA = tuple(_ROWS)
+DRAWS = tuple(name for name, row in _ROWS.items() if row.get("draws"))  # whose scores depend on the seed
 PLAIN = ("gradient", "ablation", "magnitude", "random")  # those that a curve compares by default
 ESTIMATORS = ("example", "token", "batch", "fisher", "signed")
 NORMALIZERS = ("none", "l2", "min-max")
