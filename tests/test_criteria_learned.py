@@ -92,7 +92,7 @@ def subset(spelled):
         total = 0
         for _ in range(6):
             taken = torch.softmax(keys / temperature, 0)
-            keys, total = keys + torch.log1p(-taken), total + taken
+            keys, total = keys + torch.log((1 - taken).clamp(min=1e-300)), total + taken
         return total
 
     return spelled.fit(torch.zeros(12), UPDATES, 0.5, gates, lambda x: 0 * x.sum())

@@ -13,8 +13,8 @@ from prune_heads.importance.learning import learning
 
 PULL, CLIPPED = 0.1, 4.0  # of `causal_gates`: weight of the mean logit, which is clipped at this size in it
 STRETCH, TEMPERATURE = (-0.1, 1.1), 0.33  # of the hard-concrete distribution, as Voita et al. have them
-L0 = 0.1  # weight of the mean probability to be open
-KEPT, COOLING = 0.5, (10.0, 0.1)  # of `subset_gates`: share of the heads, and temperature of the first and last update
+L0 = 1.0  # weight of the mean probability to be open: the best of 0.1, 0.3 and 1 on training data of the built-in suite
+KEPT, COOLING = 0.5, (1000.0, 1e-8)  # of `subset_gates`: share of the heads, and temperature at both ends
 
 
 def causal_gates(examples: Examples) -> HeadScores:
@@ -70,8 +70,8 @@ def subset_gates(examples: Examples) -> HeadScores:
     """The logit by which a head is drawn into the `KEPT` share of the heads; Li, Cotterell and Sachan (2021).
 
     Gates are a relaxed subset of k heads: Gumbel noise is added to the logits, and k softmaxes follow each other, each
-    without what the former took (Xie and Ermon, 2019). The temperature falls log-linearly over the updates, within
-    `COOLING`; published is 1000 to 1e-8 over 8,333 updates. Logits start at 0.
+    without what the former took (Xie and Ermon, 2019). The temperature falls log-linearly over all updates within
+    `COOLING`, as published for 8,333 updates of a fixed model. Logits start at 0.
     """
     n = len(examples.there)
     n_kept = max(1, int(n * KEPT))

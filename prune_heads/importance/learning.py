@@ -8,7 +8,6 @@ follows from the seed and its number alone, whatever the batch size of the model
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,10 +51,10 @@ def learning(examples: Examples, name: str) -> Iterator["Learner"]:
     examples.spend(name, passes + 1, passes)  # one more for the loss without heads
     with predictions.unchanged(), evaluating(examples.model, frozen=True):
         about = {"task": predictions.subject.task.spec.name, "split": predictions.split.name, "learns": name}
-        about |= {"updates": n_updates, "seed": examples.seed, "instead": predictions.instead}
-        key = predictions.key(examples.gone).to_json()
+        about |= {"instead": predictions.instead} if predictions.instead else {}
+        job = {**about, "updates": n_updates, "seed": examples.seed, "of": predictions.key(examples.gone).to_json()}
         with predictions.reporter.stage("learning gates", n_updates * size) as progress:
-            learner = Learner(examples, Journal(predictions.store.objects, {**about, "of": key}), size, progress)
+            learner = Learner(examples, Journal(predictions.store.objects, job), size, progress)
             yield learner
     learner.journal.close()
 
@@ -123,7 +122,7 @@ class Learner:
         for part in np.split(by_length, range(size, len(by_length), size)):
             batch, instead = self.batches.batch(part).to(device), stand_in(self.model, self.batches, part)
             with gated(self.model, [padded[columns] for columns in self.columns], instead):
-                losses: Any = self.batches.objective.losses(self.model(**batch.inputs), batch).float()
+                losses = self.batches.objective.losses(self.model(**batch.inputs), batch).float()
             check_finite(losses.detach().cpu().numpy(), part, "losses")
             yield losses.sum()
 
