@@ -15,7 +15,7 @@ from tiny_types import tiny_model as tiny_type
 from prune_heads.errors import NotFiniteError, OptionError
 from prune_heads.heads import HeadMask
 from prune_heads.importance import CRITERIA
-from prune_heads.importance.by_masks import TRUNCATE, lazy_order, least_squares, mean_responses, walks
+from prune_heads.importance.by_masks import TRUNCATE, lazy_order, least_squares, measuring, walks
 from prune_heads.surgery import remove_heads, zero_heads
 
 BY_MASKS = [name for name, row in CRITERIA.items() if row.looks_at == "masks"]
@@ -187,7 +187,10 @@ def four():
 
 def test_responses_are_those_of_heads_that_are_zeroed(four):
     _, examples, truth = four
-    assert np.allclose(mean_responses(examples)(every_mask(4)), truth(every_mask(4)), atol=1e-6)
+    reporter = examples.predictions.reporter
+    with measuring(examples) as respond:
+        assert np.allclose(respond(every_mask(4)), truth(every_mask(4)), atol=1e-6)
+    assert examples.predictions.reporter is reporter
 
 
 def test_shapley_values_of_a_model_are_those_of_enumeration(four):

@@ -4,7 +4,8 @@ Each takes the mean response of the scoring examples (`Objective.response`, high
 that are closed. Masks go through the store, so that a killed criterion goes on where it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from prune_heads.errors import OptionError
 from prune_heads.heads import HeadScores
 from prune_heads.importance.criteria import Examples
 from prune_heads.importance.gradient import standard_error
+from prune_heads.progress import Progress, Reporter
 
 CLOSED = 0.25  # of the heads, by each mask of `regression`
 TOGETHER = 8  # heads of a walk, and candidates of `greedy`, that are measured in one pass
@@ -23,9 +25,10 @@ _Values = NDArray[np.float64]
 Respond = Callable[[_Rows], _Values]  # `(n_masks,)`: the mean response of each mask
 
 
-def mean_responses(examples: Examples) -> Respond:
-    """The mean response of the examples under masks of the heads that are there; each mask is measured once."""
-    known: dict[bytes, float] = {}
+@contextmanager
+def measuring(examples: Examples) -> Iterator[Respond]:
+    """Gives the mean response under masks of the heads that are there; each is measured once, all in one stage."""
+    predictions, known = examples.predictions, dict[bytes, float]()
 
     def respond(closed: _Rows) -> _Values:
         new = {row.tobytes(): row for row in closed if row.tobytes() not in known}
@@ -34,7 +37,27 @@ def mean_responses(examples: Examples) -> Respond:
             known.update(zip(new, found.tolist(), strict=True))
         return np.array([known[row.tobytes()] for row in closed])
 
-    return respond
+    outer, total = predictions.reporter, examples.masks * predictions.batches.n_examples
+    with predictions.unchanged(), outer.stage("masks", total) as progress:
+        predictions.reporter = _OneStage(outer, progress)
+        try:
+            yield respond
+        finally:
+            predictions.reporter = outer
+
+
+class _OneStage(Reporter):
+    """Notes go on to another reporter; what would be stages is progress of one."""
+
+    def __init__(self, outer: Reporter, progress: Progress) -> None:
+        super().__init__(outer.admit)
+        self.outer, self.progress = outer, progress
+
+    def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
+        return nullcontext(self.progress)
+
+    def note(self, text: str) -> None:
+        self.outer.note(text)
 
 
 def regression(examples: Examples) -> HeadScores:
@@ -49,8 +72,8 @@ def regression(examples: Examples) -> HeadScores:
     """
     n = len(examples.there)
     closed = np.random.default_rng(examples.seed).random((examples.masks, n)) < CLOSED
-    with examples.predictions.unchanged():
-        values = mean_responses(examples)(closed)
+    with measuring(examples) as respond:
+        values = respond(closed)
     slopes, errors = least_squares(~closed, values)
     return HeadScores.of_the_rest(slopes, examples.gone, errors)
 
@@ -90,8 +113,8 @@ def shapley(examples: Examples) -> HeadScores:
     least = 2 * n  # all heads, no head, and the inner masks of one pair
     if examples.masks < least:
         raise OptionError(f"--masks must be at least {least} for Shapley values of {n} heads; got {examples.masks}")
-    with examples.predictions.unchanged():
-        respond, left = mean_responses(examples), examples.masks - 2
+    with measuring(examples) as respond:
+        left = examples.masks - 2
         while n > 1 and (n_pairs := left // (least - 2)):
             orders = np.stack([rng.permutation(n) for _ in range(n_pairs)])
             given, n_masks = walks(np.concatenate([orders, orders[:, ::-1]]), respond)
@@ -136,8 +159,8 @@ def greedy(examples: Examples) -> HeadScores:
     n, masks = len(examples.there), examples.masks
     if masks <= n:
         raise OptionError(f"--masks must be at least {n + 1} for greedy removal of {n} heads; got {masks}")
-    with examples.predictions.unchanged():
-        order, n_known = lazy_order(n, mean_responses(examples), masks)
+    with measuring(examples) as respond:
+        order, n_known = lazy_order(n, respond, masks)
     if n_known < n:
         spent = f"{masks} masks were spent when {n_known} of {n} heads had gone"
         examples.predictions.reporter.note(f"greedy: {spent}; the others go by what they gave when last measured")
