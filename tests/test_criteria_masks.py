@@ -1,6 +1,7 @@
 """Criteria by masks, against enumeration, closed forms and brute force; and on models of every shape."""
 
 from copy import deepcopy
+from dataclasses import replace
 from itertools import combinations, permutations
 from math import factorial
 
@@ -219,13 +220,15 @@ def test_regression_and_greedy_of_a_model_are_those_of_its_responses(four):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape_of_model_is_scored(name, shape):
     model = SHAPES[shape]()
-    examples = examples_on(model, n=4, masks=60)
+    examples = examples_on(model, n=4)
+    examples = replace(examples, masks=2 * len(examples.there) + 2)
     scores = CRITERIA[name].score(examples)
     there = np.concatenate(scores.gone.keep())
     assert scores.gone == examples.gone
     assert np.isfinite(scores.flat()).all()
     assert not scores.flat()[~there].any()
-    assert len(np.unique(scores.flat()[there])) == there.sum()
+    if shape != "translator":  # of an untrained one all texts are as wrong
+        assert len(np.unique(scores.flat()[there])) == there.sum()
     assert hooks(model) == 0
 
 
