@@ -32,7 +32,7 @@ def _look(colour: str, marker: str, dash: Iterable[float] = ()) -> Look:
     return Look(colour, (0, found) if (found := tuple(dash)) else "-", marker)
 
 
-def _further() -> Mapping[str, Look]:
+def _further() -> dict[str, Look]:
     """Criteria that the table does not name, in the order of theirs: dashes and markers by turns."""
     more, named = _TABLE["further"], {"gradient", *_TABLE["lines"]}
     looks = zip(more["colours"], cycle(more["markers"]), cycle(more["dashes"]), strict=False)
