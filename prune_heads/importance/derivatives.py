@@ -104,11 +104,11 @@ def _by_row(gates: Tensor, owner: Tensor | None, context: Tensor) -> Tensor:
     return rows.view(len(context), *[1] * (context.ndim - 2), -1)
 
 
-def _slopes(of: Tensor, by: Sequence[Tensor]) -> Sequence[Tensor]:
+def _slopes(of: Tensor, by: Sequence[Tensor]) -> list[Tensor]:
     """The derivatives of a sum; 0 of what depends on nothing, as in a block that did not run."""
     if not of.requires_grad:
         return [torch.zeros_like(each) for each in by]
-    return torch.autograd.grad(of.sum(), by, retain_graph=True, materialize_grads=True)
+    return list(torch.autograd.grad(of.sum(), by, retain_graph=True, materialize_grads=True))
 
 
 def second_order(examples: Examples) -> HeadScores:
