@@ -28,11 +28,11 @@ from prune_heads.importance.fisher import rearranged
 from prune_heads.importance.gradient import ESTIMATORS, min_max
 from prune_heads.objectives.replacing import measure
 from prune_heads.objectives.responses import RESPONSES
-from prune_heads.options import Scoring
+from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore
-from prune_heads.studies.scoring import score
+from prune_heads.studies.scoring import Lab, score
 from prune_heads.surgery import remove_heads
 from prune_heads.tasks.task import task_of_rows
 
@@ -273,6 +273,20 @@ def test_second_derivatives_are_those_of_autograd(scored, models, model_type):
     first = HeadScores.from_flat(-slope, scores.n_heads).flat()
     signed = ESTIMATORS["signed"].score(examples.gradients, 1).flat()
     np.testing.assert_allclose(signed, first, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_fine_tuned_model_is_described_to_the_second_order(shared):
+    """By ablation: single heads, and by the path all of them together."""
+    setup = Setup(str(shared / "models/minilm-sst2"), "sst2", data_dir=shared / "glue/SST-2", max_examples=8)
+    lab = Lab(setup, Reporter())
+    predictions = lab.examples(Scoring(score_examples=8))
+    asked = Examples(lab.subject.model, predictions, response="likelihood")
+    exact, second = (CRITERIA[name].score(asked).flat() for name in ("ablation", "second-order"))
+    assert np.corrcoef(exact, second)[0, 1] > 0.97
+    whole, none = asked.responses([predictions.gone, HeadMask.all(lab.subject.n_heads)]).mean(axis=0)
+    assert CRITERIA["integrated-gradients"].score(asked).flat().sum() == pytest.approx(whole - none, rel=1e-3)
 
 
 def test_screening_measures_the_flagged_heads_alone(scored, models, own_store, monkeypatch):

@@ -34,13 +34,8 @@ class Seen(NamedTuple):
     faults: dict[str, str]  # name of a block -> why its map is none that can be looked at
 
 
-def seen(examples: Examples) -> Seen:
-    """One forward pass, shared by the criteria of this file; and a few on one example, which prove the maps."""
-    examples.spend("forward", 1)
-    return examples.once("forward", lambda: _look(examples))
-
-
 def _look(examples: Examples) -> Seen:
+    """One forward pass; and a few on one example, which prove the maps."""
     model, batches, reporter = examples.model, examples.batches, examples.predictions.reporter
     n_heads = [block.n_heads for block in attention_blocks(model)]
     starts, device = np.cumsum([0, *n_heads]), next(model.parameters()).device
@@ -102,18 +97,20 @@ def _reduced(each: Attention, batches: Batches, batch: Batch) -> Tensor:
 
 
 def _column(examples: Examples, name: str) -> NDArray[np.float64]:
-    """`(n_examples, heads of the model now)`; an `UnsupportedModelError` if a block does not show it."""
-    found = seen(examples)
+    """`(n_examples, heads of the model now)`, from a pass that all criteria of this file share.
+
+    An `UnsupportedModelError` if a block does not show it.
+    """
+    examples.spend("forward", 1)
+    found = examples.once("forward", lambda: _look(examples))
     values = found.values[..., COLUMNS.index(name)]
     sizes = [(block.name, block.n_heads) for block in attention_blocks(examples.model)]
     names = np.repeat([name for name, _ in sizes], [n for _, n in sizes])
     if bare := dict.fromkeys(names[np.isnan(values).any(axis=0)].tolist()):
         first = next(iter(bare))
-        raise UnsupportedModelError(f"{found.faults.get(first, f'{first} must run, but shows nothing')}. {_OTHERS}")
+        why = found.faults.get(first, f"{first} must run, but shows nothing")
+        raise UnsupportedModelError(f"{why}. Take a criterion by gradients, or output-norm")
     return values
-
-
-_OTHERS = "Take a criterion by gradients, or output-norm"
 
 
 def output_norm(examples: Examples) -> HeadScores:
