@@ -13,9 +13,13 @@ from torch.nn.functional import cross_entropy
 
 from prune_heads.errors import NotFiniteError
 from prune_heads.heads import HeadMask
-from prune_heads.importance import CRITERIA, learned, learning
+from prune_heads.importance import CRITERIA, Examples, learned, learning
 from prune_heads.importance.learned import COOLING, L0, PULL, soft_top_k
+from prune_heads.options import Setup
+from prune_heads.progress import Reporter
+from prune_heads.selection import select
 from prune_heads.store import unfinished
+from prune_heads.studies.scoring import Lab
 from prune_heads.surgery import remove_heads, zero_heads
 
 LEARNED = [name for name, row in CRITERIA.items() if row.looks_at == "updates"]
@@ -212,3 +216,20 @@ def test_a_head_that_gives_nothing_is_pulled_both_ways():
     alphas = CRITERIA["l0-gates"].score(examples)
     assert alphas.values[1][2] < 2 - 60 * 0.1 * 0.9
     assert alphas.values[1][2] == pytest.approx(alphas.flat().min(), abs=0.3)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", LEARNED)
+def test_half_the_heads_of_a_trained_model_go_at_less_cost_than_at_random(name, monkeypatch):
+    """On other training examples than those that the gates are learned on."""
+    monkeypatch.undo()
+    lab = Lab(Setup("mini", "mini-sentiment"), Reporter())
+    whole = lab.predictions("train").split
+    first, second = (lab.of(whole.at(list(range(start, start + 96)))) for start in (0, 96))
+    scores = CRITERIA[name].score(Examples(lab.subject.model, first, updates=150))
+    examples = Examples(lab.subject.model, second)
+    drawn = [np.random.default_rng(seed).permutation(24) < 12 for seed in range(12)]
+    base, ours, *at_random = examples.responses(
+        [examples.gone, select(scores, 12), *examples.masks_of(np.array(drawn))]
+    ).mean(axis=0)
+    assert base - ours < (base - np.mean(at_random)) / 2

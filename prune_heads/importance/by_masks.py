@@ -102,8 +102,8 @@ def shapley(examples: Examples) -> HeadScores:
     in units of what all heads give; the heads that it has not reached get 0 of it. Without that the scores sum exactly
     to the response of all heads less that of no head. The standard error is over the pairs of orders.
 
-    Held and Yang (2023) truncate walks too, and take fewer orders of heads whose sign is settled; here all heads get
-    the same number.
+    Held and Yang (2023) truncate walks too, and stop early for heads whose value is known well enough; here all heads
+    get the same number of orders.
 
     Raises:
         OptionError: If the masks do not suffice for one order and its reverse.
