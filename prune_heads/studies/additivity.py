@@ -95,7 +95,7 @@ def ablate_random(
         first, second = map(partial(Measured, seed=options.seed, **how), both, wanted)
         sizes = {"n_singles": len(both[0].references), "n_examples": len(both[1].references)}
         for (name, alone), (_, together) in zip(
-            _responses(first, wanted[0]), _responses(second, wanted[1]), strict=True
+            responses_of(first, wanted[0]), responses_of(second, wanted[1]), strict=True
         ):
             rows = list(_rows(together[0] - together[1:], closed, closed @ (alone[0] - alone[1:]), sums))
             tables.append(
@@ -142,7 +142,7 @@ def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
     return [lab.of(whole.split.at(np.flatnonzero(side).tolist())) for side in (first, ~first)]
 
 
-def _responses(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def responses_of(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """The metric under each mask, and the mean response where it is defined."""
     yield measured.predictions.measure.name, np.array([measured.value(mask) for mask in masks])
     if (responses := measured.responses(masks)) is not None:

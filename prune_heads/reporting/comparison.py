@@ -1,0 +1,154 @@
+"""The tables of `prune-heads compare`: a row a criterion, in each column a quality with its error."""
+
+from collections.abc import Iterable, Iterator
+from statistics import mean, variance
+from typing import NamedTuple
+
+from prune_heads.reporting.curves import wilson
+from prune_heads.reporting.words import Record, Row, metric_name
+from prune_heads.statistics.ties import Z
+from prune_heads.tables import Form, Page, Table
+
+RANDOM = "random"
+
+
+def _with_error(digits: str) -> Form:
+    return Form(lambda of: f"{of[0]:{digits}}" + ("" if of[1] is None else f" ± {of[1]:.2f}"), ("", ", error"))
+
+
+FORMS = {
+    "gain": _with_error("+.2f"),
+    "area": _with_error("+.2f"),
+    "sums": _with_error(".2f"),
+    "agrees": _with_error(".2f"),
+}
+_ABOUT = (
+    "gain: area under the curve less that of random orders, in points of the metric; ± is half of the 95% interval "
+    "for other scoring samples and other examples. A letter in common: a tie at 5% after Holm.",
+    "sums: Spearman's correlation of the summed scores of random masks with what they lose (10, 30, 50% of the heads); "
+    "agrees: that of the scores of two scoring samples; passes over the scoring examples, forward + backward.",
+)
+
+
+class Mean(NamedTuple):
+    """The mean gain of a criterion over subjects, in points; fine-tunings by several seeds count as one."""
+
+    criterion: str
+    looks_at: str
+    value: float
+    error: float  # standard error, for the same tasks
+    passes: float  # forward and backward, mean of the subjects
+
+
+class Summary(NamedTuple):
+    """Criteria that were compared on the same subjects, best first."""
+
+    subjects: tuple[str, ...]
+    means: tuple[Mean, ...]
+
+
+def summaries(record: Record) -> list[Summary]:
+    """One for each set of subjects that some criterion was compared on, most first; of all criteria on these."""
+    on = dict[str, list[str]]()
+    for subject in record["subjects"]:
+        for each in subject["criteria"]:
+            on.setdefault(each["criterion"], []).append(subject["name"])
+    found, first = [], {name: each for subject in record["subjects"] for name, each in named(subject).items()}
+    for names in sorted({tuple(of) for of in on.values()}, key=lambda of: (-len(of), of)):
+        subjects = [subject for subject in record["subjects"] if subject["name"] in names]
+        means = []
+        for name in (name for name, there in on.items() if {*names} <= {*there} and name != RANDOM):
+            passes = mean(sum(named(subject)[name]["passes"].values()) for subject in subjects)
+            means.append(Mean(name, first[name]["looks_at"], *mean_difference(subjects, name, RANDOM), passes))
+        found.append(Summary(names, tuple(sorted(means, key=lambda each: -each.value))))
+    return [summary for summary in found if summary.means]
+
+
+def named(subject: Record) -> dict[str, Record]:
+    """The criteria of a subject by their names."""
+    return {each["criterion"]: each for each in subject["criteria"]}
+
+
+def mean_difference(subjects: Iterable[Record], first: str, second: str) -> tuple[float, float]:
+    """The mean over subjects of the area of one criterion less that of another, in points; its standard error.
+
+    The error is for these tasks, with independent errors. That of a group of seeds is the root of S / k + the mean
+    squared error of a seed, S the variance between the k seeds: too large rather than too small, for what the examples
+    do to all seeds is counted with what it does to one.
+    """
+    groups = dict[str, list[tuple[float, float]]]()
+    for subject in subjects:
+        for pair in subject["pairs"]:
+            if {pair["first"], pair["second"]} == {first, second}:
+                sign = 100 if pair["first"] == first else -100
+                groups.setdefault(subject["group"] or subject["name"], []).append((sign * pair["value"], pair["error"]))
+    values = [[value for value, _ in of] for of in groups.values()]
+    squares = [mean((100 * error) ** 2 for _, error in of) for of in groups.values()]
+    squares = [e + (variance(of) / len(of) if len(of) > 1 else 0.0) for e, of in zip(squares, values, strict=True)]
+    return mean(map(mean, values)), sum(squares) ** 0.5 / len(values)
+
+
+def comparison_page(record: Record, *, narrow: bool = False) -> Page:
+    """The means over subjects, where there are several, and a table a subject; in a narrow one the means alone."""
+    subjects, parts = record["subjects"], list[Table | str]()
+    for summary in summaries(record) if len(subjects) > 1 else ():
+        rows = [
+            {"criterion": each.criterion, "gain": (each.value, Z * each.error), "passes": f"{each.passes:g}"}
+            for each in summary.means
+        ]
+        of, n = ", ".join(summary.subjects), len(summary.subjects)
+        parts.append(Table.of(f"Mean gain, {n} subjects" if n > 1 else of, rows, FORMS, [f"Of {of}."]))
+    for subject in subjects if len(subjects) == 1 or not narrow else ():
+        n, sizes = subject["data"][0]["n_examples"], subject["score_samples"]["n_examples"]
+        how = "disjoint samples" if subject["score_samples"]["disjoint"] else "resamples"
+        notes = [f"{metric_name(subject)} {subject['base']:.4f} with all heads, {n:,} examples; scored on {len(sizes)}"]
+        notes[0] += f" {how} of {max(sizes):,}."
+        notes += [f"{name} is left out: {why}" for name, why in subject["left_out"].items()]
+        parts.append(Table.of(subject["name"], _rows(subject), FORMS, notes))
+    return Page("Which criterion to believe", (*parts, *_recalled(subjects), *_seeds(record), *_ABOUT))
+
+
+def _rows(subject: Record) -> Iterator[Row]:
+    for each in subject["criteria"]:
+        gain, sums = each["gain"], next(iter(each["additive"].values()), None)
+        yield {"criterion": each["criterion"], "gain": gain and _pair(gain, 100), "ties": each["ties"]} | {
+            "sums": sums and _pair(sums),
+            "agrees": each["agrees"] and _pair(each["agrees"]),
+            "passes": "{forward:g} + {backward:g}".format(**each["passes"]),
+        }
+
+
+def _pair(found: Record, scale: float = 1) -> tuple[float, float | None]:
+    """The value, and half of its interval; None for no interval."""
+    return scale * found["value"], None if found["low"] is None else scale * (found["high"] - found["low"]) / 2
+
+
+def _recalled(subjects: Iterable[Record]) -> Iterator[Table]:
+    """How many planted heads each criterion finds, of all subjects that have some."""
+    found = dict[str, dict[str, list[float]]]()
+    for each in (each for subject in subjects for each in subject["criteria"] if each["recall"]):
+        for kind, of in each["recall"].items():
+            total = found.setdefault(each["criterion"], {}).setdefault(kind, [0.0, 0])
+            total[:] = total[0] + of["found"], total[1] + of["n"]
+    if found:
+        shares = {name: {kind: _share(*of) for kind, of in kinds.items()} for name, kinds in found.items()}
+        note = "Share of the planted heads, or pairs of copies, that a criterion finds, with Wilson's 95% interval."
+        yield Table.of("Recall of planted heads", ({"criterion": n, **row} for n, row in shares.items()), {}, (note,))
+
+
+def _share(found: float, n: float) -> str:
+    low, high = wilson(found / n, int(n))
+    return f"{found / n:.2f} ({low:.2f} to {high:.2f}) of {n}"
+
+
+def _seeds(record: Record) -> Iterator[Table]:
+    """How the scores of fine-tunings by several seeds agree."""
+    for group in record["groups"]:
+        rows = [{"criterion": name, "agrees": each and _pair(each)} for name, each in group["agrees"].items()]
+        yield Table.of(f"Agreement of the scores of {', '.join(group['subjects'])}", rows, FORMS)
+
+
+def comparison_csv(record: Record) -> str:
+    """All tables of the subjects in one, numbers with 12 digits: a row a subject and criterion."""
+    rows = ({"subject": subject["name"], **row} for subject in record["subjects"] for row in _rows(subject))
+    return Table.of("", rows, FORMS).to_csv(12)
