@@ -7,6 +7,7 @@ TOPICS = (
     "concepts",
     "data",
     "criteria",
+    "compare",
     "heads",
     "statistics",
     "report",

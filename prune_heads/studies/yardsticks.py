@@ -124,7 +124,7 @@ def judge(subject: Subject, ground: Ground, found: Mapping[str, Sequence[Record]
             about["passes"] = {way: mean(each["passes"][way] for each in found[name]) for way in about["passes"]}
         line = line_of(({}, scores.get(name, [NONE])[0], orders[name]), [measured], options.steps)
         criteria.append({**about, "points": line["points"]})
-    record = {"name": subject.name, "group": subject.group or None, "task": ground.lab.subject.task.spec.name}
+    record: Record = {"name": subject.name, "group": subject.group or None, "task": ground.lab.subject.task.spec.name}
     record |= {**ground.lab.identify([on.split]), "scored_on": identify_split(ground.whole.split)}
     record["score_samples"] = {"disjoint": is_disjoint, "n_examples": [len(each.split) for each in ground.samples]}
     record |= {"headline": on.measure.name, "n_heads": gone.n_total, "n_gone": len(gone), "base": measured.value(gone)}

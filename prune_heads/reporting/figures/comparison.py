@@ -66,7 +66,7 @@ def _points(axes: "Axes", summary: Summary) -> None:
     at = 1.0 + _APART
     for i, each in enumerate(summary.means):  # as high as its point, if there is room below the name before it
         at = max(min(at - _APART, (each.value - low) / (high - low)), _APART * (len(summary.means) - 1 - i))
-        looks = {"arrowprops": line, "textcoords": "axes fraction", "va": "center", "fontsize": 8}
+        looks: dict[str, Any] = {"arrowprops": line, "textcoords": "axes fraction", "va": "center", "fontsize": 8}
         axes.annotate(each.criterion, (each.passes, each.value), (1.04, at), annotation_clip=False, **looks)
 
 
