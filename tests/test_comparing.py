@@ -140,7 +140,7 @@ def test_a_criterion_without_a_definition_is_left_out_with_a_note(store, tmp_pat
 
 def test_subjects_and_seeds_are_summed_up(store, tmp_path):
     """Two of a group count as one; the set on which all were compared comes first."""
-    wider = replace(OPTIONS, criterion=("magnitude", "gradient"), score_samples=2)
+    wider = replace(OPTIONS, criterion=("magnitude", "gradient"), score_samples=2, draws=2, steps=2, random_masks=4)
     narrow, setup = replace(wider, criterion=("magnitude",)), Setup(max_examples=16, store=store)
     others = replace(setup, sample_seed=1), replace(setup, task="mini-sentiment")
     planned = [(setup, wider, "g"), (others[0], wider, "g"), (others[1], narrow, "")]

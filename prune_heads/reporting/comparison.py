@@ -16,17 +16,13 @@ def _with_error(digits: str) -> Form:
     return Form(lambda of: f"{of[0]:{digits}}" + ("" if of[1] is None else f" ± {of[1]:.2f}"), ("", ", error"))
 
 
-FORMS = {
-    "gain": _with_error("+.2f"),
-    "area": _with_error("+.2f"),
-    "sums": _with_error(".2f"),
-    "agrees": _with_error(".2f"),
-}
+_SUMS = ("sums", "sums, response")
+FORMS = dict.fromkeys(("gain", "area"), _with_error("+.2f")) | dict.fromkeys((*_SUMS, "agrees"), _with_error(".2f"))
 _ABOUT = (
     "gain: area under the curve less that of random orders, in points of the metric; ± is half of the 95% interval "
     "for other scoring samples and other examples. A letter in common: a tie at 5% after Holm.",
-    "sums: Spearman's correlation of the summed scores of random masks with what they lose (10, 30, 50% of the heads); "
-    "agrees: that of the scores of two scoring samples; passes over the scoring examples, forward + backward.",
+    "sums: Spearman's correlation of the summed scores of random masks with what they lose of the metric, or of the "
+    "mean response, such as the log-likelihood; agrees: that of the scores of two samples; passes: forward + backward.",
 )
 
 
@@ -48,7 +44,10 @@ class Summary(NamedTuple):
 
 
 def summaries(record: Record) -> list[Summary]:
-    """One for each set of subjects that some criterion was compared on, most first; of all criteria on these."""
+    """One for each set of subjects that some criterion was compared on, most first; of all criteria on these.
+
+    A single subject, whose own table has the same, only if there are no others.
+    """
     on = dict[str, list[str]]()
     for subject in record["subjects"]:
         for each in subject["criteria"]:
@@ -61,7 +60,8 @@ def summaries(record: Record) -> list[Summary]:
             passes = mean(sum(named(subject)[name]["passes"].values()) for subject in subjects)
             means.append(Mean(name, first[name]["looks_at"], *mean_difference(subjects, name, RANDOM), passes))
         found.append(Summary(names, tuple(sorted(means, key=lambda each: -each.value))))
-    return [summary for summary in found if summary.means]
+    found = [summary for summary in found if summary.means]
+    return [summary for summary in found if len(summary.subjects) > 1] or found
 
 
 def named(subject: Record) -> dict[str, Record]:
@@ -104,18 +104,18 @@ def comparison_page(record: Record, *, narrow: bool = False) -> Page:
         notes = [f"{metric_name(subject)} {subject['base']:.4f} with all heads, {n:,} examples; scored on {len(sizes)}"]
         notes[0] += f" {how} of {max(sizes):,}."
         notes += [f"{name} is left out: {why}" for name, why in subject["left_out"].items()]
-        parts.append(Table.of(subject["name"], _rows(subject), FORMS, notes))
+        parts.append(Table.of(subject["name"], _rows(subject, 1 if narrow else 2), FORMS, notes))
     return Page("Which criterion to believe", (*parts, *_recalled(subjects), *_seeds(record), *_ABOUT))
 
 
-def _rows(subject: Record) -> Iterator[Row]:
+def _rows(subject: Record, n_sums: int) -> Iterator[Row]:
+    """A row a criterion; sums with so many kinds of losses."""
     for each in subject["criteria"]:
-        gain, sums = each["gain"], next(iter(each["additive"].values()), None)
-        yield {"criterion": each["criterion"], "gain": gain and _pair(gain, 100), "ties": each["ties"]} | {
-            "sums": sums and _pair(sums),
-            "agrees": each["agrees"] and _pair(each["agrees"]),
-            "passes": "{forward:g} + {backward:g}".format(**each["passes"]),
-        }
+        sums = dict(zip(_SUMS[:n_sums], each["additive"].values(), strict=False))
+        about = {"gain": each["gain"] and _pair(each["gain"], 100), "ties": each["ties"]}
+        about |= {name: found and _pair(found) for name, found in sums.items()}
+        about |= {"agrees": each["agrees"] and _pair(each["agrees"])}
+        yield {"criterion": each["criterion"], **about, "passes": "{forward:g} + {backward:g}".format(**each["passes"])}
 
 
 def _pair(found: Record, scale: float = 1) -> tuple[float, float | None]:
@@ -150,5 +150,5 @@ def _seeds(record: Record) -> Iterator[Table]:
 
 def comparison_csv(record: Record) -> str:
     """All tables of the subjects in one, numbers with 12 digits: a row a subject and criterion."""
-    rows = ({"subject": subject["name"], **row} for subject in record["subjects"] for row in _rows(subject))
+    rows = ({"subject": subject["name"], **row} for subject in record["subjects"] for row in _rows(subject, 2))
     return Table.of("", rows, FORMS).to_csv(12)
