@@ -55,7 +55,7 @@ def compare(
             Worker(folder, sweep.trials, BeginTrials(tuple(compared)), workers.start(), tell, stopping).work()
         report = status_report(folder)
         if report["errors"]:
-            n, first = report["failed"], report["errors"][0]["error"]
+            n, first = report["failed"], report["errors"][0]["error"].rstrip(".")
             raise RunError(f"{n} of {report['n_trials']} trials failed: {first}. The same command tries them again")
         if stopping():
             raise typer.Exit(1)

@@ -69,7 +69,7 @@ class Subject:
 def subjects_of(planned: Sequence[tuple[Setup, Comparing, str]]) -> list[Subject]:
     """With a name each, `minilm-cola on cola`; the second of one name is `... (2)`."""
     about = [setup.configuration() for setup, _, _ in planned]
-    names = [f"{str(each['model']).rpartition('/')[2]} on {each['task']}" for each in about]
+    names = [f"{each['model']} on {each['task']}" for each in about]
     numbers = [names[:i].count(name) + 1 for i, name in enumerate(names)]
     named = (name + (f" ({n})" if n > 1 else "") for name, n in zip(names, numbers, strict=True))
     return [Subject(name, *each) for name, each in zip(named, planned, strict=True)]
