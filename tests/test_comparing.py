@@ -152,9 +152,12 @@ def test_subjects_and_seeds_are_summed_up(store, tmp_path):
         next(100 * each["gain"]["value"] for each in subject["criteria"] if each["criterion"] == "magnitude")
         for subject in found["subjects"]
     ]
-    value, error = mean_difference(found["subjects"], "magnitude", "random")
+    value, half = mean_difference(found["subjects"], "magnitude", "random")
     assert value == pytest.approx(((gains[0] + gains[1]) / 2 + gains[2]) / 2)
-    assert mean_difference(found["subjects"], "random", "magnitude") == (pytest.approx(-value), pytest.approx(error))
+    assert mean_difference(found["subjects"], "random", "magnitude") == (pytest.approx(-value), pytest.approx(half))
+    alone, own = found["subjects"][2], mean_difference(found["subjects"][2:], "magnitude", "random")
+    (gain,) = [each["gain"] for each in alone["criteria"] if each["gain"]]
+    assert own == (pytest.approx(100 * gain["value"]), pytest.approx(100 * (gain["high"] - gain["value"])))
     (group,) = found["groups"]
     assert group["subjects"] == names[:2]
     assert group["agrees"]["magnitude"]["value"] == pytest.approx(1)
@@ -248,7 +251,7 @@ def test_published_gains_follow_from_published_numbers():
 @pytest.mark.parametrize(("value", "verdict"), [(0.1, "supported"), (-0.1, "contradicted"), (0.01, "open")])
 def test_a_verdict_goes_by_the_interval(record, value, verdict):
     (subject,) = record["subjects"]
-    pair = {"first": "gradient", "second": "random", "value": value, "error": 0.02}
+    pair = {"first": "gradient", "second": "random", "value": value, "error": 0.02, "degrees": 9.0}
     without = [each for each in subject["criteria"] if each["criterion"] != "magnitude"]
     rows = claims_table({"subjects": [{**subject, "pairs": [pair], "criteria": without}]}).values()
     assert [(row["claim"], row["verdict"]) for row in rows] == [("Michel's score beats random orders", verdict)]

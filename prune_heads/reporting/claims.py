@@ -7,7 +7,6 @@ from typing import Any
 from prune_heads.paper import published
 from prune_heads.reporting.comparison import FORMS, mean_difference, named
 from prune_heads.reporting.words import Record, Row
-from prune_heads.statistics.ties import Z
 from prune_heads.tables import Table
 
 
@@ -33,12 +32,12 @@ def _rows(record: Record) -> Iterator[Row]:
             subject for subject in record["subjects"] if {*pair} <= {each["criterion"] for each in subject["criteria"]}
         ]
         if on:
-            value, error = mean_difference(on, *pair)
+            value, half = mean_difference(on, *pair)
             agrees = value * mean(claim["gain"]) > 0
-            verdict = "open" if abs(value) <= Z * error else "supported" if agrees else "contradicted"
+            verdict = "open" if abs(value) <= half else "supported" if agrees else "contradicted"
             theirs = dict(zip(claim["percent"], claim["gain"], strict=True))
             about = {"claim": claim["text"], "source": claim["source"], "published": _points(theirs)}
-            ours = {"ours": _points(_at(on, pair, theirs)), "area": (value, Z * error)}
+            ours = {"ours": _points(_at(on, pair, theirs)), "area": (value, half)}
             yield {**about, **ours, "subjects": len(on), "verdict": verdict}
 
 

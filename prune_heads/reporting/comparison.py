@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from prune_heads.reporting.curves import wilson
 from prune_heads.reporting.words import Record, Row, metric_name
-from prune_heads.statistics.ties import Z
+from prune_heads.statistics.ties import half_interval
 from prune_heads.tables import Form, Page, Table
 
 RANDOM = "random"
@@ -32,7 +32,7 @@ class Mean(NamedTuple):
     criterion: str
     looks_at: str
     value: float
-    error: float  # standard error, for the same tasks
+    half: float  # half of its 95% interval, for the same tasks
     passes: float  # forward and backward, mean of the subjects
 
 
@@ -70,22 +70,24 @@ def named(subject: Record) -> dict[str, Record]:
 
 
 def mean_difference(subjects: Iterable[Record], first: str, second: str) -> tuple[float, float]:
-    """The mean over subjects of the area of one criterion less that of another, in points; its standard error.
+    """The mean over subjects of the area of one criterion less that of another, in points; half of its 95% interval.
 
-    The error is for these tasks, with independent errors. That of a group of seeds is the root of S / k + the mean
-    squared error of a seed, S the variance between the k seeds: too large rather than too small, for what the examples
-    do to all seeds is counted with what it does to one.
+    The interval is for these tasks, with independent errors. The variance of a group of seeds is S / k + the mean one
+    of a seed, S that between the k seeds: too large rather than too small, for what the examples do to all seeds is
+    counted with what it does to one.
     """
-    groups = dict[str, list[tuple[float, float]]]()
+    groups = dict[str, list[Record]]()
     for subject in subjects:
-        for pair in subject["pairs"]:
-            if {pair["first"], pair["second"]} == {first, second}:
-                sign = 100 if pair["first"] == first else -100
-                groups.setdefault(subject["group"] or subject["name"], []).append((sign * pair["value"], pair["error"]))
-    values = [[value for value, _ in of] for of in groups.values()]
-    squares = [mean((100 * error) ** 2 for _, error in of) for of in groups.values()]
-    squares = [e + (variance(of) / len(of) if len(of) > 1 else 0.0) for e, of in zip(squares, values, strict=True)]
-    return mean(map(mean, values)), sum(squares) ** 0.5 / len(values)
+        for pair in (pair for pair in subject["pairs"] if {pair["first"], pair["second"]} == {first, second}):
+            value = pair["value"] if pair["first"] == first else -pair["value"]
+            groups.setdefault(subject["group"] or subject["name"], []).append({**pair, "value": value})
+    means, parts = [], []
+    for pairs in groups.values():
+        values, n = [pair["value"] for pair in pairs], len(pairs)
+        means.append(mean(values))
+        parts.append((mean(pair["error"] ** 2 for pair in pairs), mean(pair["degrees"] for pair in pairs)))
+        parts += [(variance(values) / n, n - 1)] if n > 1 else []
+    return 100 * mean(means), 100 * half_interval(parts) / len(means)
 
 
 def comparison_page(record: Record, *, narrow: bool = False) -> Page:
@@ -93,7 +95,7 @@ def comparison_page(record: Record, *, narrow: bool = False) -> Page:
     subjects, parts = record["subjects"], list[Table | str]()
     for summary in summaries(record) if len(subjects) > 1 else ():
         rows = [
-            {"criterion": each.criterion, "gain": (each.value, Z * each.error), "passes": f"{each.passes:g}"}
+            {"criterion": each.criterion, "gain": (each.value, each.half), "passes": f"{each.passes:g}"}
             for each in summary.means
         ]
         of, n = ", ".join(summary.subjects), len(summary.subjects)

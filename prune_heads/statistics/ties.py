@@ -22,6 +22,20 @@ def from_zero(found: Mapping[str, Any]) -> dict[str, float]:
     return {"error": error, "p": float(2 * t.sf(abs(found["value"]) / error, found["degrees"]))}
 
 
+def half_interval(parts: Sequence[tuple[float, float]]) -> float:
+    """Half of the 95% interval of a sum of independent numbers, each with a variance and its degrees of freedom.
+
+    Those of the sum are Satterthwaite's.
+    """
+    from scipy.stats import t  # takes a second
+
+    total = sum(variance for variance, _ in parts)
+    if total <= 0:
+        return 0.0
+    degrees = total**2 / sum(variance**2 / of for variance, of in parts)
+    return float(t.isf(0.025, degrees)) * total**0.5
+
+
 def letters(names: Sequence[str], differ: Collection[frozenset[str]]) -> dict[str, str]:
     """Name -> its letters; two names have one in common just where they are not among the pairs that differ.
 

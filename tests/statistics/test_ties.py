@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_heads.statistics.seeds import crossed
-from prune_heads.statistics.ties import agreement, foreseen, from_zero, letters
+from prune_heads.statistics.ties import agreement, foreseen, from_zero, half_interval, letters
 
 NAMES = "pqrstu"
 
@@ -43,6 +43,15 @@ def test_where_nothing_varies_a_difference_is_sure(value, p):
     values = np.full(3, value)
     found = crossed(values, np.full((3, 9), value), 10)
     assert from_zero(vars(found)) == {"error": 0.0, "p": p}
+
+
+def test_the_interval_of_a_difference_of_means_is_welchs():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=6), rng.normal(0, 3, size=9)
+    parts = [(each.var(ddof=1) / len(each), len(each) - 1.0) for each in (a, b)]
+    theirs = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert half_interval(parts) == pytest.approx((theirs.high - theirs.low) / 2)
+    assert half_interval([(0.0, 3.0)]) == 0
 
 
 def test_agreement_is_the_mean_of_all_pairs_with_a_jackknife():

@@ -9,7 +9,6 @@ from prune_heads.reporting.figures import drawing
 from prune_heads.reporting.figures.curves import Curve, Panel, drawn
 from prune_heads.reporting.figures.looks import LOOKS, looks_of
 from prune_heads.reporting.words import Record, metric_name, whose, with_number
-from prune_heads.statistics.ties import Z
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +52,7 @@ def _points(axes: "Axes", summary: Summary) -> None:
     """Points with bars of 95%, and their names in a column at the right, each led to by a thin line."""
     for each in summary.means:
         bars = {"linewidth": 1.2, "capsize": 2, **_mark(each.looks_at)}
-        axes.errorbar(each.passes, each.value, Z * each.error, **bars)
+        axes.errorbar(each.passes, each.value, each.half, **bars)
     most, n = max(each.passes for each in summary.means), len(summary.subjects)
     ticks = [0, *(10**i for i in range(5) if 10**i <= most)]
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
