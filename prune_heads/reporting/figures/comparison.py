@@ -18,6 +18,7 @@ _KINDS: Mapping[str, tuple[str, str]] = {
     "weights": ("weights", "magnitude"),
     "attention": ("attention maps and outputs", "token"),
     "gradients": ("gradients", "example"),
+    "derivatives": ("other derivatives", "running sum"),
     "answers": ("answers without a head", "ablation"),
     "masks": ("answers under many masks", "fisher"),
     "updates": ("gates that are learned", "batch"),
