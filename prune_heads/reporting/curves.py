@@ -52,14 +52,14 @@ class Line:
         """Where the 95% interval of the metric, or the band of several draws, begins and ends at each point.
 
         Records of `run` and of estimators had no intervals before. Those of accuracy follow from the number of examples
-        (`_wilson`); others are unknown.
+        (`wilson`); others are unknown.
         """
         if "low" in self.points[0]:
             return [point["low"] for point in self.points], [point["high"] for point in self.points]
         n = number_of(self.record, self.split)
         if self.record["headline"] != "accuracy" or not n:
             return None
-        low, high = zip(*(_wilson(share, n) for share in self.values.values()), strict=True)
+        low, high = zip(*(wilson(share, n) for share in self.values.values()), strict=True)
         return list(low), list(high)
 
     @property
@@ -89,7 +89,7 @@ class Line:
         return f"{name}, re-scored" if line["rescored"] else name
 
 
-def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     """The 95% score interval of a share of `n` examples (Wilson, 1927)."""
     middle, width = share + z**2 / (2 * n), z * (share * (1 - share) / n + (z / (2 * n)) ** 2) ** 0.5
     return (middle - width) / (1 + z**2 / n), (middle + width) / (1 + z**2 / n)

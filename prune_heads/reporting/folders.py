@@ -11,8 +11,11 @@ from safetensors.numpy import save_file
 from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_page, best_csv
+from prune_heads.reporting.claims import claims_table
+from prune_heads.reporting.comparison import comparison_csv, comparison_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, save
+from prune_heads.reporting.figures.comparison import cost_figure, curves_figures
 from prune_heads.reporting.looking import look_figures, look_page
 from prune_heads.reporting.roles import roles_figure, roles_page
 from prune_heads.reporting.similarity import additivity_page, pairs_csv, pairs_page, similarity_csv, similarity_page
@@ -40,6 +43,13 @@ _MADE: Mapping[str, Mapping[str, Callable[[Record], Any]]] = {
     "pairs": {TABLE_FILE: pairs_page, "pairs.csv": pairs_csv, "pairs": heads.pairs_figure},
     "random": {TABLE_FILE: additivity_page},
     "bench": {TABLE_FILE: partial(bench_page, whole=True)},
+    "compare": {
+        TABLE_FILE: comparison_page,
+        "table.csv": comparison_csv,
+        "claims.md": claims_table,
+        "cost": cost_figure,
+        "curves": curves_figures,
+    },
     "correlate": {TABLE_FILE: correlation_page, "scatter": heads.correlation_scatters},
     "curve": {TABLE_FILE: curve_page, "curves.csv": curve_csv, "curve": curves.criteria_figure},
     "finetune": {TABLE_FILE: finetuning_table},

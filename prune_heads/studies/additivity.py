@@ -90,7 +90,7 @@ def ablate_random(
             spread.answers(list(zip(both, wanted, strict=True)), **how)
         first, second = map(partial(Measured, seed=options.seed, **how), both, wanted)
         sizes = {"n_singles": len(both[0].references), "n_examples": len(both[1].references)}
-        found = _responses(first, wanted[0]), _responses(second, wanted[1])
+        found = responses_of(first, wanted[0]), responses_of(second, wanted[1])
         for (name, alone), (_, together) in zip(*found, strict=True):
             rows = list(_rows(together[0] - together[1:], closed, closed @ (alone[0] - alone[1:]), sums))
             table = {"split": whole.split.name, "response": name, **sizes, "base": float(together[0])}
@@ -130,7 +130,7 @@ def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
     return [lab.of(whole.split.at(np.flatnonzero(side).tolist())) for side in (first, ~first)]
 
 
-def _responses(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, Numbers]]:
+def responses_of(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, Numbers]]:
     """The metric under each mask, and the mean response where it is defined."""
     yield measured.predictions.measure.name, np.array([measured.value(mask) for mask in masks])
     if (responses := measured.responses(masks)) is not None:

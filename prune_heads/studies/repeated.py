@@ -30,15 +30,15 @@ Record = dict[str, Any]
 
 
 def samples_of(
-    examples: Mapping[str, Predictions], lab: Lab, n: int, seed: int
+    examples: Mapping[str, Predictions], lab: Lab, n: int, seed: int, useful: int | None = None
 ) -> tuple[bool, dict[str, list[Predictions]]]:
     """Scoring samples by criterion: `n` random parts that share no example, and no group of examples.
 
-    Where a part were shorter than `USEFUL`, for any criterion, all are resamples as long as the whole: the first value
-    is then False. Criteria that look at the same examples share their samples.
+    Where a part were shorter than is `useful` (None: `USEFUL`), for any criterion, all are resamples as long as the
+    whole: the first value is then False. Criteria that look at the same examples share their samples.
     """
-    every = examples.values()
-    is_disjoint = all(len(each.split) >= n * USEFUL and each.n_units >= n for each in every)
+    every, useful = examples.values(), useful or USEFUL
+    is_disjoint = all(len(each.split) >= n * useful and each.n_units >= n for each in every)
 
     def drawn(whole: Predictions) -> list[Predictions]:
         rng, n_units, places = np.random.default_rng(seed), whole.n_units, np.arange(len(whole.split))
