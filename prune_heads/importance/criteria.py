@@ -1,11 +1,9 @@
 """Criteria: what one is given, and the table of ours."""
 
-import tomllib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import resources
 from pkgutil import resolve_name
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -22,6 +20,7 @@ from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance.gradient import ESTIMATORS, GateGradients, gate_gradients, standard_error
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
+from prune_heads.options.scoring import ROWS
 from prune_heads.predictions import Predictions
 from prune_heads.surgery import removed_heads, zero_heads
 
@@ -235,8 +234,5 @@ def _row(at: str, **about: Any) -> Criterion:
     return Criterion(lambda examples: resolve_name(f"{__package__}.{at}")(examples), **about)
 
 
-CRITERIA: Mapping[str, Criterion] = {
-    name: _row(**row)
-    for name, row in tomllib.loads((resources.files(__package__) / "criteria.toml").read_text("utf-8")).items()
-}
+CRITERIA: Mapping[str, Criterion] = {name: _row(**row) for name, row in ROWS.items()}
 """`--criterion` -> how a model's heads are scored."""

@@ -13,11 +13,11 @@ from prune_heads.errors import OptionError
 from prune_heads.options.fields import Group, ending, names, option
 
 # Keys of the tables of these names in `prune_heads.importance`, which imports torch; `--help` does not wait for it.
-_ROWS = tomllib.loads((resources.files("prune_heads") / "importance/criteria.toml").read_text("utf-8"))
-CRITERIA = tuple(_ROWS)
-DRAWS = tuple(name for name, row in _ROWS.items() if row.get("draws"))  # whose scores depend on the seed
+ROWS = tomllib.loads((resources.files("prune_heads") / "importance/criteria.toml").read_text("utf-8"))
+CRITERIA = tuple(ROWS)
+DRAWS = tuple(name for name, row in ROWS.items() if row.get("draws"))  # whose scores depend on the seed
 PLAIN = ("gradient", "ablation", "magnitude", "random")  # those that a curve compares by default
-FEW_PASSES = tuple(name for name, row in _ROWS.items() if row["looks_at"] not in ("masks", "updates"))
+FEW_PASSES = tuple(name for name, row in ROWS.items() if row["looks_at"] not in ("masks", "updates"))
 RANDOM = "random"
 ESTIMATORS = ("example", "token", "batch", "fisher", "signed")
 NORMALIZERS = ("none", "l2", "min-max")
@@ -67,7 +67,7 @@ _response = partial(
 def _is_of(what: str, of: Any) -> bool:
     """Whether a group has a criterion that looks at it."""
     every = (of.criterion,) if isinstance(of.criterion, str) else of.criterion
-    return any(_ROWS[name]["looks_at"] == what for name in every if name in _ROWS)
+    return any(ROWS[name]["looks_at"] == what for name in every if name in ROWS)
 
 
 _masks = partial(
