@@ -110,10 +110,8 @@ class Subject:
     def measurable(self, split: Split, reporter: Reporter) -> Split:
         """The examples of a split that something is predicted of.
 
-        Examples that are cut or left out are noted, and those that are cut are counted in the split.
-
-        Raises:
-            DataError: If no example is left.
+        Examples that are cut or left out are noted, and those that are cut are counted in the split. A `DataError` if
+        no example is left.
         """
         batches = self.tokens(split)
         n, kept = batches.n_examples, self.objective.measurable(batches)
@@ -161,10 +159,7 @@ def predict(
 ) -> Kept:
     """What is kept of every example, `(n_examples, width)` in file order, with the heads gated if gates are given.
 
-    In their place is what `batches.replacement` says.
-
-    Raises:
-        NotFiniteError: If a number is NaN or infinite.
+    In their place is what `batches.replacement` says. A `NotFiniteError` if a number is NaN or infinite.
     """
     device = next(model.parameters()).device
     found: Kept = np.empty(0, dtype=np.float32)
@@ -182,11 +177,7 @@ def predict(
 
 
 def check_finite(values: NDArray[np.floating], index: NDArray[np.int64], what: str) -> None:
-    """Refuse NaN and infinity in `values`, `(batch, ...)`.
-
-    Raises:
-        NotFiniteError: Naming the first example (from 1, in file order).
-    """
+    """Refuse NaN and infinity in `values`, `(batch, ...)`: a `NotFiniteError` names the first example, from 1."""
     finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not finite.all():
         must = f"{what} must be finite; got NaN or infinity for {int((~finite).sum())} examples of a batch"
@@ -213,8 +204,7 @@ def n_positions(model: nn.Module) -> int:
 def unseen(model: nn.Module, batches: Batches) -> Batches:
     """The same examples, padded so that the logits of each are those of it alone; if need be in batches of one.
 
-    Raises:
-        UnsupportedModelError: If the model does not run on an example alone, or says something else of it afterwards.
+    An `UnsupportedModelError` if the model does not run on an example alone, or says something else of it afterwards.
     """
     ids = batches.inputs.get("input_ids")
     if not isinstance(ids, Ragged):

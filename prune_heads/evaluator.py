@@ -164,6 +164,8 @@ class Evaluator:
         estimator: str = "example",
         normalize: str = "none",
         response: Response = "metric",
+        masks: int = 2000,
+        updates: int = 500,
     ) -> Scores:
         """How important each head is, on the examples of this Evaluator; `on("train")` or other data for others.
 
@@ -173,6 +175,8 @@ class Evaluator:
             estimator: Key of `ESTIMATORS`, of the criterion `gradient`.
             normalize: `none`, `l2` or `min-max`.
             response: What `ablation` scores by: `metric`, or `likelihood` of the right answer.
+            masks: How many masks a criterion by masks may measure.
+            updates: Of a criterion that learns gates.
 
         Raises:
             CriterionError: If a criterion of your own fails, or gives no scores of these heads.
@@ -180,7 +184,7 @@ class Evaluator:
         """
         own = None if isinstance(criterion, str) else own_criterion(criterion)
         name = own.name if own is not None else str(criterion)
-        asked = Scoring(name, estimator, normalize, self.seed, response=response)
+        asked = Scoring(name, estimator, normalize, self.seed, response=response, masks=masks, updates=updates)
         scores, _, about = scoring.score(self._predictions.subject, asked, self._predictions, criterion=own)
         return Scores(scores.values, scores.standard_error, scores.gone, **about)
 

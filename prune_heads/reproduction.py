@@ -12,8 +12,8 @@ from prune_heads.checkpoints import folder_name
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
 from prune_heads.files import read_bytes, read_json, text_of, write_json, write_text, writing_into
 from prune_heads.objectives import TASKS, TaskSpec
-from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
-from prune_heads.options.studies import Kind
+from prune_heads.options import Ablation, Bench, Choice, Curves, Setup
+from prune_heads.options.studies import Conditions, Kind
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
@@ -58,17 +58,13 @@ def _curves(
         raise UnfitError(f"{must}; got {setup.model}: {error}") from error
 
 
-def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
-    return bench(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter).record
-
-
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {
     "without-one": partial(_ablations, "without-one"),
     "only-one": partial(_ablations, "only-one"),
     "curve": partial(_curves, ("gradient",), None),
     "orders": partial(_curves, (), None),
     **{f"curve-{kind}": partial(_curves, ("gradient",), (kind,)) for kind in "EAD"},
-    "bench": _bench,
+    "bench": lambda setup, asked, to: bench(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), to).record,
     "estimators": compare_estimators,
 }
 """What a reproduction may need; keys of `Reproduction.studies`."""
@@ -103,13 +99,10 @@ def reproduce_job(
     by the store. With `from_records` nothing is computed and no model is loaded. Each study has a reporter of its own,
     as records keep their own notes. `seeds` are subjects that are fine-tunings of one checkpoint: what can be said of
     them together is one more record. Where that is not there, or one of them, and nothing is computed, it is left out.
-    Tables that a README.md in `output` or beside it names between markers are written anew (`fill`).
-
-    Raises:
-        UnfitError: If a model or a task is not one that it can be of, before anything is computed, or there is no
-            record of it where nothing is to be computed; `all` goes on without it.
-        RunError: If a record cannot be read, or the folder cannot be written to.
-        PruneHeadsError: If a study fails.
+    Tables that a README.md in `output` or beside it names between markers are written anew (`fill`). An `UnfitError` if
+    a model or a task is not one that it can be of, before anything is computed, or there is no record of it where
+    nothing is to be computed; `all` goes on without it; a `RunError` if a record cannot be read, or the folder cannot
+    be written to; a `PruneHeadsError` if a study fails.
     """
     what = REPRODUCTIONS[name]
     if len(subjects) > 1 and not what.several:
@@ -152,8 +145,7 @@ def reproduce_job(
 def prepare(name: str, setup: Setup, asked: Conditions, output: Path, new_reporter: Callable[[], Reporter]) -> None:
     """Have the records of one subject ready before a table or figure is made; not those of what is timed.
 
-    Raises:
-        PruneHeadsError: See `reproduce_job`, which says by itself where model and task do not fit.
+    A `PruneHeadsError` as of `reproduce_job`, which says by itself where model and task do not fit.
     """
     with suppress(UnfitError):
         _check_task(name, setup)
@@ -274,11 +266,8 @@ def fill(page: Path) -> None:
         <!-- end -->
 
     It is the first table of `michel2019/figure6.md`; `figure6 2` names the second one. What is in no file stays as it
-    is, and so does a page without markers.
-
-    Raises:
-        RunError: If a file that it names cannot be read.
-        OSError: If it cannot be written.
+    is, and so does a page without markers. A `RunError` if a file that it names cannot be read; an `OSError` if it
+    cannot be written.
     """
 
     def text(file: Path) -> str:

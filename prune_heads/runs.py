@@ -123,9 +123,8 @@ def write_files(folder: Path, files: Files) -> None:
 def check_output(folder: Folder, identity: Mapping[str, Any]) -> None:
     """Refuse a folder that must not be replaced or cannot be made.
 
-    Raises:
-        RunError: If the folder holds another run and `overwrite` is not given, holds anything else, or its
-            parent is not writable.
+    A `RunError` if the folder holds another run and `overwrite` is not given, holds anything else, or its parent is not
+    writable.
     """
     target = folder.output
     if target is None:

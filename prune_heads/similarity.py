@@ -35,11 +35,10 @@ Matrix = NDArray[np.float64]
 class Sums:
     """What is known of the heads of some blocks after any number of batches.
 
+    An `UnfitError` if the heads are too many to be compared.
+
     Args:
         blocks: What they did in the first batch, for their shapes and their W_O.
-
-    Raises:
-        UnfitError: If the heads are too many to be compared.
     """
 
     def __init__(self, blocks: Sequence[Attention]) -> None:

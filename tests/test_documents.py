@@ -14,10 +14,11 @@ from matplotlib.image import imread
 from pyarrow import parquet
 
 from prune_heads.cli.app import app
+from prune_heads.cli.reproduce import planned
 from prune_heads.cli.sweep import known
 from prune_heads.execution.spec import read_sweep
 from prune_heads.heads import HeadMask
-from prune_heads.options import Setup
+from prune_heads.options import Comparing, Setup
 from prune_heads.reporting import folders
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.figures.curves import sweep_figure
@@ -69,7 +70,15 @@ def test_every_option_in_the_readme_is_there():
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "experiments/README.md", "results/LOG.md", "results/README.md"]
+    "document",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "experiments/README.md",
+        "results/LOG.md",
+        "results/README.md",
+        "results/criteria.md",
+    ],
 )
 def test_links_and_paths_lead_somewhere(document):
     folder = (ROOT / document).parent
@@ -113,6 +122,8 @@ def test_an_experiment_has_known_options_and_a_result(file):
         return
     if file.parent.name == "sweep":
         assert read_sweep(file, known()).trials
+    elif file.parent.name == "compare":
+        assert planned("compare", file, {}, Comparing)
     else:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
         assert set(values) <= set(options(file.parent.name))
@@ -132,6 +143,13 @@ def test_a_result_names_its_experiment_and_was_made_from_a_clean_tree(file):
         # Hashes are those of an earlier version, which had fewer options, and ran every criterion once a seed.
         assert {row["trial"] for row in sweep_rows(file.parent)} == {trial.digest for trial in sweep.trials}
         assert [each["dirty"] for each in record["provenance"]] == [False]
+        return
+    if record["command"] == "compare":
+        assert record["provenance"]["dirty"] is False
+        wanted = [
+            (each.setup.task, list(each.conditions.names)) for each in planned("compare", experiment, {}, Comparing)
+        ]
+        assert [(each["task"], each["criteria"]) for each in record["asked"]] == wanted
         return
     wanted = tomllib.loads(experiment.read_text())
     configuration = record["configuration"]

@@ -13,7 +13,8 @@ from prune_heads.errors import DataError
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
 from prune_heads.importance import ESTIMATORS, GateGradients, gate_gradients, running_sum
-from prune_heads.options import Conditions, Scoring, Setup
+from prune_heads.options import Scoring, Setup
+from prune_heads.options.studies import Conditions
 from prune_heads.progress import Reporter
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies.curves import compare_estimators

@@ -19,6 +19,8 @@ READERS = {
     "__init__.py": "shipped with the package",
     "anatomy/families.py": "shipped with the package",
     "roles/definitions.py": "shipped with the package",
+    "reporting/figures/looks.py": "shipped with the package",
+    "options/scoring.py": "shipped with the package",
     "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
     "objectives/__init__.py": "shipped with the package",

@@ -21,10 +21,12 @@ def test_scores_are_computed_anew_for_another_seed_only_where_it_matters(criteri
         return how()
 
     lab = Lab(Setup("mini", "mini-sentiment", max_examples=8), Reporter(), share=share)
-    first, second = (lab.scored(Scoring(criterion, seed=seed)).scores.values for seed in (1, 2))
+    few = {"masks": 60, "updates": 3}
+    first, second = (lab.scored(Scoring(criterion, seed=seed, **few)).scores.values for seed in (1, 2))
     depends = any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    assert depends == (criterion == "random") == CRITERIA[criterion].draws
-    assert len(asked) == 1 + depends
+    # The built-in model has no dropout to draw.
+    assert depends == CRITERIA[criterion].draws or criterion == "gnorm-published"
+    assert len(asked) == 1 + CRITERIA[criterion].draws
 
 
 OTHER = {

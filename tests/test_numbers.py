@@ -17,7 +17,7 @@ from prune_heads.reporting.terminal import run_report
 from prune_heads.reproduction import fill
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "results/README.md")
+PAGES = ("README.md", "results/README.md", "results/criteria.md")
 NUMBER = re.compile(r"(?<![\w.,])(?<![A-Za-z]-)\d(?:[\d,]*\d)?(?:\.\d+)?(?:e-?\d+)?")  # not the 2 of SST-2
 NO_MEASUREMENTS = {
     r"`[^`]*`": "code",

@@ -17,13 +17,26 @@ from prune_heads.cli.app import app
 from prune_heads.cli.sweep import known
 from prune_heads.errors import OptionError
 from prune_heads.files import digest
-from prune_heads.options import Ablation, Choice, Curves, Export, Group, Look, Recipe, Scoring, Setup, options_of
+from prune_heads.options import (
+    Ablation,
+    Choice,
+    Curves,
+    Export,
+    Group,
+    Look,
+    Recipe,
+    Scoring,
+    Setup,
+    options_of,
+    studies,
+)
 from prune_heads.options.fields import option
 
 SAMPLE = json.loads(Path(__file__).with_name("identities.json").read_text())
 """Configurations and hashes that the program gave before options were fields."""
 
-EVERY = [each for each in vars(groups).values() if isinstance(each, type) and issubclass(each, Group)]
+NAMES = {**vars(groups), **vars(studies)}
+EVERY = [each for each in NAMES.values() if isinstance(each, type) and issubclass(each, Group)]
 GROUPS = [each for each in EVERY if each is not Group]
 
 OTHER = {
@@ -143,7 +156,7 @@ SCORES = {"scores", "nearest", "pairs", "against", "conllu"}
 
 
 def test_what_reaches_by_its_content_has_a_case():
-    studied = [each for each in GROUPS if each is not groups.Conditions]  # which become options of studies
+    studied = [each for each in GROUPS if each is not studies.Conditions]  # which become options of studies
     every = {n for each in studied for n, option in options_of(each).items() if option.reach == "content"}
     assert every == CONTENT.keys() | SCORES
 

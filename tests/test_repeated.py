@@ -9,7 +9,8 @@ from tiny import WORDS
 from prune_heads import predictions
 from prune_heads.errors import UnfitError
 from prune_heads.heads import HeadMask
-from prune_heads.options import Conditions, Curves, Scoring, Setup
+from prune_heads.options import Curves, Scoring, Setup
+from prune_heads.options.studies import Conditions
 from prune_heads.progress import Reporter
 from prune_heads.reporting.curves import curve_page
 from prune_heads.selection import lowest_first

@@ -16,7 +16,7 @@ from prune_heads.attention import observing
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
 from prune_heads.options import Ablation, Cluster, Pairs, RandomMasks, Setup, Similarity
 from prune_heads.progress import Reporter
-from prune_heads.reporting.figures.similarity import similarity_figure
+from prune_heads.reporting.figures.heads import similarity_figure
 from prune_heads.reporting.similarity import similarity_page
 from prune_heads.similarity import RIDGE, Sums, clustered, placed
 from prune_heads.statistics.tables import correlate, correlate_pairs

@@ -53,18 +53,15 @@ def predict_masks(
 ) -> dict[HeadMask, Kept]:
     """What is kept under each mask, from the store where it is; the rest is computed together and kept.
 
-    A killed call goes on with the batch that was in flight, and ends in the same bytes.
+    A killed call goes on with the batch that was in flight, and ends in the same bytes. A `MaskNotAppliedError` if
+    gates do not change the logits; a `NotFiniteError` if a logit is NaN or infinite; a `PruneHeadsError` if the store
+    cannot be written.
 
     Args:
         predictions: Of the split.
         masks: In the original numbering.
         memory: MiB of a pass's activations, None for the device's default; bounds the masks at once, not the batch.
         compiled: Compile the layers first, for tens of seconds; it pays on some machines only.
-
-    Raises:
-        MaskNotAppliedError: If gates do not change the logits.
-        NotFiniteError: If a logit is NaN or infinite.
-        PruneHeadsError: If the store cannot be written.
     """
     gone = predictions.gone
     wanted = list(dict.fromkeys(mask | gone for mask in masks))
@@ -184,11 +181,7 @@ class ManyMasks:
     @uncompiled()
     @torch.no_grad()  # under inference_mode compiled layers cannot keep their weights packed
     def logits(self, batch: Batch) -> NDArray[np.float32]:
-        """What is kept of a batch under each mask, `(n_masks, batch, width)`.
-
-        Raises:
-            NotFiniteError: If a number is NaN or infinite.
-        """
+        """What is kept of a batch under each mask, `(n_masks, batch, width)`; `NotFiniteError` if it is not finite."""
         batch = batch.to(self.device)
         if self.objective.generates:
             rows = self._written(batch, self.objective)

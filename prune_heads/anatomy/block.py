@@ -51,8 +51,11 @@ class Projection:
     @property
     def weight(self) -> Tensor:
         """`(outputs, inputs)`; a view, also of one that is kept the other way round, or head by head."""
-        weight = cast(Tensor, getattr(self.module, self.names[0])).flatten(1)
-        return weight.T if self.turned else weight
+        return self.laid(cast(Tensor, getattr(self.module, self.names[0])))
+
+    def laid(self, stored: Tensor) -> Tensor:
+        """`(outputs, inputs)`: a view of what is stored as the weight is, such as its gradient."""
+        return stored.flatten(1).T if self.turned else stored.flatten(1)
 
     @property
     def bias(self) -> Tensor | None:

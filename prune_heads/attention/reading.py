@@ -86,6 +86,18 @@ Changed = Mapping[nn.Module, Callable[[Tensor], Tensor]]
 
 
 @contextmanager
+def plain_kernel(model: nn.Module) -> Iterator[None]:
+    """`eager` for the length of the block, where the kernel is one that shows nothing and is differentiated once."""
+    with ExitStack() as undo:
+        for part in models_inside(model).values():
+            kernel = getattr(part.config, "_attn_implementation", None)
+            if kernel not in (None, "eager", "sdpa"):
+                part.set_attn_implementation("eager")
+                undo.callback(part.set_attn_implementation, kernel)
+        yield
+
+
+@contextmanager
 def observing(model: nn.Module, changed: Changed | None = None) -> Iterator[Callable[..., tuple[Any, list[Attention]]]]:
     """Within the block, a function that runs the model on its inputs and gives its output and what each block did.
 
@@ -104,11 +116,7 @@ def observing(model: nn.Module, changed: Changed | None = None) -> Iterator[Call
     with ExitStack() as undo:
         undo.enter_context(uncompiled())
         undo.push(stay_dense(model))
-        for part in models_inside(model).values():
-            kernel = getattr(part.config, "_attn_implementation", None)
-            if kernel not in (None, "eager", "sdpa"):
-                part.set_attn_implementation("eager")
-                undo.callback(part.set_attn_implementation, kernel)
+        undo.enter_context(plain_kernel(model))
         for module, block in {block.module: block for block in reversed(blocks)}.items():
             if not block.n_heads:
                 continue

@@ -127,8 +127,7 @@ def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = Fa
 def how_it_writes(model: nn.Module) -> str:
     """The `GenerationConfig` of a checkpoint as JSON; translations depend on it.
 
-    Raises:
-        UnsupportedModelError: If the model cannot write.
+    An `UnsupportedModelError` if the model cannot write.
     """
     if not isinstance(model, GenerationMixin):
         must = f"a translation must be written by a model that has generate(); {type(model).__name__} has none"

@@ -16,12 +16,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks, on_context
+from prune_heads.checkpoints import tokenizer
 from prune_heads.checkpoints.fit import check_class, read_config
 from prune_heads.checkpoints.head import Head, HeadOf, Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.loading import find, folder_of, reading
-from prune_heads.checkpoints.pruned import Draw, heads_gone, read_model
-from prune_heads.checkpoints.tokenizer import TOKENIZER, TOKENIZER_FILES, check_tokenizer, lacking, random_texts, settle
+from prune_heads.checkpoints.pruned import Draw, heads_gone, read_model, write_pruned
 from prune_heads.errors import CheckpointError, first_line
 
 
@@ -58,10 +58,16 @@ class Checkpoint(NamedTuple):
             pixels = generator.standard_normal((1, config.num_channels, height, width))
             return {"pixel_values": torch.from_numpy(pixels).to(self.model.device, self.model.dtype)}
         can_pad = None not in (self.tokenizer.pad_token, getattr(self.model.config, "pad_token_id", None))
-        inputs = random_texts(self.tokenizer, (8, 6, 4) if can_pad else (8,), generator)
+        inputs = tokenizer.random_texts(self.tokenizer, (8, 6, 4) if can_pad else (8,), generator)
         if self.objective == "seq2seq":
             inputs["decoder_input_ids"] = inputs["input_ids"]
         return {name: value.to(self.model.device) for name, value in inputs.items()}
+
+    def write(self, folder: Path) -> None:
+        """Write model and tokenizer into a folder, which is made if it is not there."""
+        folder.mkdir(exist_ok=True)
+        write_pruned(self.model, folder)
+        tokenizer.write_tokenizer(self.tokenizer, folder)
 
     @torch.no_grad()
     def usual_length(self) -> int:
@@ -90,6 +96,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a model that has a trained head, or one to be fine-tuned.
 
+    A `CheckpointError` says what the checkpoint lacks and what to do.
+
     Args:
         name: A local folder (also one that `save_pruned` has written), a repository on the hub, or `mini`.
         head: The head that the checkpoint must have; or a function that chooses one by the configuration.
@@ -99,9 +107,6 @@ def load_checkpoint(
         learned: What the model is to be fine-tuned for. A head that it has for the same labels by name, in whatever
             order, is kept; any other is drawn anew from PyTorch's generator, which the caller seeds. So is a pooler
             that the checkpoint lacks.
-
-    Raises:
-        CheckpointError: Saying what the checkpoint lacks and what to do.
     """
     source, shown = find(name, task)
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
@@ -117,9 +122,9 @@ def load_checkpoint(
             must = f"fine-tuning must start from a whole model; {shown} has had heads removed"
             raise CheckpointError(f"{must}. Fine-tune first, then prune")
         model, drawn = read_model(source, shown, config, under, dtype, where, draw=draw)
-    folder, notes = folder_of(source), settle(model, reader, raw, pads=head.token is not None)
+    folder, notes = folder_of(source), tokenizer.settle(model, reader, raw, pads=head.token is not None)
     if head.reads == "text":
-        check_tokenizer(reader, model, shown, folder, head.token)
+        tokenizer.check_tokenizer(reader, model, shown, folder, head.token)
     if learned is None:
         use_onednn(model)
         if head.prepare is not None:
@@ -134,7 +139,7 @@ def _read_preprocessor(source: Path | str, name: str, head: Head, where: dict[st
     """The tokenizer or image processor, as it is."""
     is_image = head.reads == "image"
     kind = transformers.AutoImageProcessor if is_image else transformers.AutoTokenizer
-    files = ("preprocessor_config.json",) if is_image else TOKENIZER_FILES
+    files = ("preprocessor_config.json",) if is_image else tokenizer.TOKENIZER_FILES
     try:
         return kind.from_pretrained(source, **where)
     except Exception as error:
@@ -143,7 +148,7 @@ def _read_preprocessor(source: Path | str, name: str, head: Head, where: dict[st
             raise CheckpointError(f"{said}. Install the torchvision that is made for your torch") from error
         if not isinstance(source, Path) or any((source / file).exists() for file in files):
             raise
-        raise lacking(name, f"image processor, {files[0]}" if is_image else TOKENIZER) from error
+        raise tokenizer.lacking(name, f"image processor, {files[0]}" if is_image else tokenizer.TOKENIZER) from error
 
 
 def _new_head(config: Any, head: Head, learned: Learned) -> tuple[Head, Draw]:

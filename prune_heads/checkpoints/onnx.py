@@ -37,16 +37,13 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
     """Write `model.onnx`: from `inputs`, `(batch, length)` each and both free, to `logits`.
 
     A model without `logits` gives all its tensors, by their names: `start_logits` and `end_logits`. A decoder's inputs,
-    by their names, have a length of their own.
+    by their names, have a length of their own. An `ExportError` if PyTorch cannot express the model in ONNX.
 
     Args:
         model: In evaluation mode and in float32; also with removed heads, and layers that have none left. It stays as
             it is: a copy is changed to what can be expressed.
         inputs: At least two examples of at least two tokens, by which the model is traced.
         folder: Gets the file, and beside it one of the weights where they are more than a file can hold.
-
-    Raises:
-        ExportError: If PyTorch cannot express the model in ONNX.
     """
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
@@ -88,8 +85,7 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
 def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[list[NDArray[np.float32]]]:
     """All outputs for each batch, `(batch, ...)` each, by onnxruntime on the CPU.
 
-    Raises:
-        ExportError: If onnxruntime cannot load or run the file.
+    An `ExportError` if onnxruntime cannot load or run the file.
     """
     import onnxruntime
 

@@ -105,8 +105,7 @@ def words_of(
 ) -> dict[str, Any]:
     """Words of a file as they are seen from the working directory: its paths are relative to its folder.
 
-    Raises:
-        OptionError: Naming all faults: what is neither known nor one of the others, and what an option does not take.
+    An `OptionError` names all faults: what is neither known nor one of the others, and what an option does not take.
     """
     placed, faults = {**words}, []
     for key, word in words.items():

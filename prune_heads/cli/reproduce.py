@@ -17,8 +17,9 @@ from prune_heads.errors import OptionError, UnfitError
 from prune_heads.execution.claims import held
 from prune_heads.execution.pool import Chain, run_chains
 from prune_heads.files import read_toml
-from prune_heads.options import Conditions, NewFolder, Recipe, Reproducing, Setup, Start, options_of
+from prune_heads.options import Group, NewFolder, Recipe, Setup, Start, options_of
 from prune_heads.options.fields import option
+from prune_heads.options.studies import Conditions, Reproducing
 from prune_heads.paper import default_subjects, default_task
 
 _Table = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
@@ -36,18 +37,17 @@ class Planned(NamedTuple):
     """A model on a task, as options say it."""
 
     setup: Setup
-    conditions: Conditions
+    conditions: Any  # a group: how it is studied
     recipe: tuple[Start, Recipe, NewFolder] | None  # by which its model is fine-tuned
     group: str = ""  # what fine-tunings by several seeds share
 
 
-def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Planned]:
+def planned(name: str, config: Path | None, given: Mapping[str, Any], asked: type[Group] = Conditions) -> list[Planned]:
     """The subjects of a table or figure; options that are given on the command line go first.
 
-    They stand in a file with options and tables `[[subject]]`, or a folder with `NAME.toml`; or are the paper's models.
-
-    Raises:
-        OptionError: If the file cannot be read, or says what there is not.
+    They stand in a file with options and tables `[[subject]]`, or a folder with `NAME.toml`; or are the paper's models,
+    unless other conditions than those of a reproduction are asked for.
+    An `OptionError` if the file cannot be read, or says what there is not.
     """
     named = config / f"{name}.toml" if config is not None and config.is_dir() else config
     values = {} if named is None else read_toml(named, _WHAT, OptionError)
@@ -55,10 +55,12 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Pl
     subjects = values.pop(_SUBJECT, [{}])
     if not isinstance(subjects, list) or not all(isinstance(each, dict) for each in subjects):
         raise OptionError(f"{file.name}: subject must be tables, written [[subject]].")
-    if subjects == [{}] and not {"model", "task"} & {*values, *given}:
+    is_paper = asked is Conditions
+    if is_paper and subjects == [{}] and not {"model", "task"} & {*values, *given}:
         subjects = [dict(each) for each in default_subjects(name)]
+    usual = {"task": default_task(name)} if is_paper else {}
     every = [each for subject in subjects for each in _by_seed(file, {**values, **subject}, given)]
-    return [_planned(name, file, each, given, group) for group, each in every]
+    return [_planned(file, each, usual, given, group, asked) for group, each in every]
 
 
 def _by_seed(file: Path, values: dict[str, Any], given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -75,10 +77,12 @@ def _by_seed(file: Path, values: dict[str, Any], given: Mapping[str, Any]) -> li
     return [(f"{paths['model']} {values.get('task')}", {**values, **each}) for each in put]
 
 
-def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, Any], group: str) -> Planned:
+def _planned(
+    file: Path, values: dict[str, Any], usual: dict[str, Any], given: Mapping[str, Any], group: str, asked: type[Group]
+) -> Planned:
     setup = {key: option for key, option in options_of(Setup).items() if key != "store"}
-    words = words_of(values, file, {**setup, **options_of(Conditions)}, others=(_FINETUNE,))
-    words = {"task": default_task(name), **words, **given}
+    words = words_of(values, file, {**setup, **options_of(asked)}, others=(_FINETUNE,))
+    words = {**usual, **words, **given}
     recipe = None
     if _FINETUNE in words and "model" not in given:
         if "model" not in values:
@@ -88,7 +92,7 @@ def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, 
         del known["store"]
         made = {**words_of(read_toml(by, _WHAT, OptionError), by, known), "output": file.parent / values["model"]}
         recipe = (Start.of(made), Recipe.of(made), NewFolder.of(made))
-    return Planned(Setup.of(words), Conditions.of(words), recipe, group)
+    return Planned(Setup.of(words), asked.of(words), recipe, group)
 
 
 def _finetune(*recipe: Any) -> None:
@@ -97,7 +101,7 @@ def _finetune(*recipe: Any) -> None:
             show(record, table, as_json=False)
 
 
-def _recipes(subjects: Iterable[Planned]) -> list[Callable[[], None]]:
+def recipes(subjects: Iterable[Planned]) -> list[Callable[[], None]]:
     """What makes each model that has a recipe, as `prune-heads finetune` does: what several tables want, once."""
     return [partial(_finetune, *recipe) for recipe in dict.fromkeys(each.recipe for each in subjects) if recipe]
 
@@ -116,7 +120,7 @@ def chains(plans: Mapping[str, Sequence[Planned]], output: Path) -> list[Chain]:
     longest_first = sorted(found.items(), key=lambda each: all(subject.recipe is None for _, subject in each[1]))
     made: list[Chain] = []
     for (model, task), wanted in longest_first:
-        steps = _recipes(subject for _, subject in wanted)
+        steps = recipes(subject for _, subject in wanted)
         steps += [partial(prepare, name, *subject[:2], output, TerminalReporter) for name, subject in wanted]
         made.append((f"{Path(model).name} on {Path(task).stem}", steps))
     return made
@@ -154,7 +158,7 @@ def reproduce(
         if options.jobs > 1 and not options.from_records:
             run_chains(chains(plans, output), options.jobs)
         elif not options.from_records:
-            for make in _recipes(subject for subjects in plans.values() for subject in subjects):
+            for make in recipes(subject for subjects in plans.values() for subject in subjects):
                 make()
         for each, subjects in plans.items():
             groups = dict.fromkeys(subject.group for subject in subjects if subject.group)

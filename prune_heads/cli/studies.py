@@ -64,11 +64,11 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
 
 
 def _table(found: "Found") -> Any:
-    from prune_heads.reporting import ablation, additivity, curves, looking, roles, similarity, terminal
+    from prune_heads.reporting import ablation, curves, looking, roles, similarity, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
     singles = partial(ablation.ablation_page, details=found.details)
-    ablations = {"pairs": similarity.pairs_page, "random": additivity.additivity_page}
+    ablations = {"pairs": similarity.pairs_page, "random": similarity.additivity_page}
     tables: dict[str, Callable[[], Any]] = {
         "run": lambda: terminal.run_report(record, scores),
         "score": lambda: terminal.score_table(scores or {}),

@@ -25,7 +25,7 @@ from prune_heads.options.fields import nowhere
 from prune_heads.options.setup import Executor
 from prune_heads.reporting import sweep as tables
 from prune_heads.reporting.sweep_results import draws
-from prune_heads.tables.terminal import titled
+from prune_heads.tables.terminal import line
 
 GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
 
@@ -37,28 +37,43 @@ def trial_options() -> Mapping[str, Opt]:
 
 
 @dataclass(frozen=True)
-class Sweeping(Group):
+class Workers(Group):
+    """Who runs trials."""
+
+    executor: Executor = nowhere("Processes on this machine, or a Ray cluster (extra 'ray').", "local")
+    jobs: int | None = nowhere("Number of processes that run trials. (default: 1; on Ray as many as fit)", low=1)
+    address: str | None = nowhere("Address of the Ray cluster: auto or ray://... (default: a new local one)")
+    cpus: float | None = nowhere("Cores of a Ray worker. (default: 1)", low=0.1)
+    gpus: float | None = nowhere("GPUs of a Ray worker. (default: 0)", low=0)
+
+    @classmethod
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        if given.get("executor") != "ray" and given.keys() & {"address", "cpus", "gpus"}:
+            yield "--address, --cpus, --gpus belong to --executor ray"
+
+    def start(self) -> worker.Workers:
+        """What starts them."""
+        if self.executor == "ray":
+            return worker.actors(self.address, self.jobs, self.cpus or 1.0, self.gpus or 0.0)
+        return worker.processes(self.jobs or 1, int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)), _gpus())
+
+
+@dataclass(frozen=True)
+class Sweeping(Workers):
     """How the trials of a sweep are run, and where they are kept."""
 
     output: Path | None = nowhere("Folder of the sweep; trials that are done there are not run again.", short="-o")
     dry_run: bool = nowhere("List the trials without running them.", False)
-    executor: Executor = nowhere("Processes on this machine, or a Ray cluster (extra 'ray').", "local")
-    jobs: int | None = nowhere("Number of processes that run trials. (default: 1; on Ray as many as fit)", low=1)
     worker: bool = nowhere(
         "Run as one of many processes of an array job, and end without waiting for the trials of the others.", False
     )
-    address: str | None = nowhere("Address of the Ray cluster: auto or ray://... (default: a new local one)")
-    cpus: float | None = nowhere("Cores of a Ray worker. (default: 1)", low=0.1)
-    gpus: float | None = nowhere("GPUs of a Ray worker. (default: 0)", low=0)
     retries: int = nowhere("Number of further attempts at a trial that fails, each after a longer pause.", 0, low=0)
     stop_after: int | None = nowhere("Start no more trials after this many have failed.", low=1)
 
     @classmethod
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        is_ray = given.get("executor") == "ray"
-        if not is_ray and given.keys() & {"address", "cpus", "gpus"}:
-            yield "--address, --cpus, --gpus belong to --executor ray"
-        if given.get("worker") and is_ray:
+        yield from super()._clashes(given)
+        if given.get("worker") and given.get("executor") == "ray":
             yield "--worker and --executor ray exclude each other"
         if "output" not in given and not given.get("dry_run"):
             yield "--output must name the folder of the sweep (or ask for --dry-run)"
@@ -143,17 +158,13 @@ def run(spec: Spec, options: Sweeping, place: Place, as_json: Json = False) -> N
     assert options.output is not None  # see `Sweeping._clashes`
     folder, is_worker = SweepFolder.open(options.output.resolve(), read), options.worker
     begin = BeginTrials(folder.root, spec.resolve().parent, place.store)
-    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    workers = worker.processes(options.jobs or 1, threads, _gpus())
-    if options.executor == "ray":
-        workers = worker.actors(options.address, options.jobs, options.cpus or 1.0, options.gpus or 0.0)
     host, pid = platform.node(), os.getpid()
     name = f"{host} {pid}" if is_worker else None
     with tables.display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
         task = os.environ.get("SLURM_ARRAY_TASK_ID", "")  # the number in an array job
         trials = worker.turned(read.trials, int(task) if task.isdecimal() else pid) if is_worker else read.trials
         limits: dict[str, Any] = {"retries": options.retries, "stop_after": options.stop_after, "waits": not is_worker}
-        own = worker.Worker(folder, trials, begin, workers, tell, stopping, **limits)
+        own = worker.Worker(folder, trials, begin, options.start(), tell, stopping, **limits)
         own.work()
         was_stopped = stopping()
     if name and not as_json:
@@ -186,7 +197,7 @@ def retry(folder: Folder) -> Shown:
     opened = SweepFolder(folder)
     opened.about()
     n = opened.forget_failures()
-    yield {"n_forgotten": n}, titled(f"{n} failed trials will be tried again by 'prune-heads sweep run'")
+    yield {"n_forgotten": n}, line(f"{n} failed trials will be tried again by 'prune-heads sweep run'", "bold")
 
 
 def _gpus() -> list[str]:

@@ -84,6 +84,10 @@ class SweepFolder:
         except RunError as error:
             raise RunError(f"{error}. 'prune-heads sweep run' runs the trial again") from error
 
+    def stages(self, digest: str) -> dict[str, float]:
+        """Seconds of the stages of a finished trial; empty if it kept none."""
+        return dict(_content(self.trial(digest) / TIMING_FILE).get("stages", {}))
+
     def is_done(self, digest: str) -> bool:
         """Whether a trial has finished and its record can be read."""
         return bool(_content(self.trial(digest) / RECORD_FILE))
@@ -91,7 +95,8 @@ class SweepFolder:
     def finish(self, trial: Trial, record: Values, seconds: float) -> bool:
         """Keep the record of a trial, once: False if another process has done so; a `RunError` if it cannot be written.
 
-        When and how long stands in a file of its own: the record of a trial is the same whenever it ran.
+        When and how long stands in a file of its own: the record of a trial is the same whenever it ran. So do the
+        seconds of its stages, if the record has `seconds`.
         """
         target = self.trial(trial.digest)
         if self.is_done(trial.digest):
@@ -99,9 +104,10 @@ class SweepFolder:
         if target.is_symlink():  # a folder cannot take its place
             target.unlink()
         with new_directory(target) as new:
-            write_json(new / RECORD_FILE, record)
-            finished = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(new / TIMING_FILE, {"finished": finished, "seconds": round(seconds, 3)})
+            write_json(new / RECORD_FILE, {key: value for key, value in record.items() if key != "seconds"})
+            timing = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": round(seconds, 3)}
+            stages = {"stages": record["seconds"]} if "seconds" in record else {}
+            write_json(new / TIMING_FILE, timing | stages)
         self._place("failures", trial.digest).unlink(missing_ok=True)
         return True
 

@@ -23,6 +23,7 @@ from prune_heads.errors import PruneHeadsError, RunError, first_line
 
 Begin = Callable[[int], Callable[[Any], Any]]  # called in each worker with its number, from 0; gives what does a unit
 
+Tell = Callable[[Any, Any], None]  # called with a unit that is done, and what was found
 Chain = tuple[str, Sequence[Callable[[], None]]]
 """Steps, each of which needs what the ones before it leave: importable by name, or partials of such functions. The name
 stands before each line that their process writes to stderr."""
@@ -164,12 +165,7 @@ def _end_with_parent() -> None:
 
 
 def do_all(
-    pool: Pool,
-    units: Sequence[Any],
-    lost: str,
-    tell: Callable[[Any, Any], None] = lambda unit, found: None,
-    *,
-    at_once: bool = False,
+    pool: Pool, units: Sequence[Any], lost: str, tell: Tell = lambda unit, found: None, *, at_once: bool = False
 ) -> list[Any]:
     """What the workers find of each unit, in the order of the units; a unit whose worker dies is the next one again.
 

@@ -70,10 +70,7 @@ class Sweep:
 
 
 def read_sweep(file: Path, known: Known) -> Sweep:
-    """Read a sweep.
-
-    An `OptionError` names every fault of the file, with the nearest valid key where a key is wrong.
-    """
+    """Read a sweep; an `OptionError` names every fault of the file, and the nearest valid key where one is wrong."""
     return sweep_of(read_toml(file, "a sweep", OptionError), known, name=file.stem, shown=file.name)
 
 

@@ -3,21 +3,8 @@
 from importlib import resources
 
 TOPICS = (
-    "start",
-    "concepts",
-    "data",
-    "criteria",
-    "heads",
-    "statistics",
-    "report",
-    "pruning",
-    "models",
-    "sweeps",
-    "paper",
-    "evaluator",
-    "api",
-    "errors",
-    "limits",
+    *("start", "concepts", "data", "criteria", "compare", "heads", "statistics", "report"),
+    *("pruning", "models", "sweeps", "paper", "evaluator", "api", "errors", "limits"),
 )
 """In the order in which a newcomer reads them; each is a file `TOPIC.md` beside this one."""
 

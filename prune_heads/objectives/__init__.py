@@ -140,9 +140,8 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
 def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[type[Objective]]":
     """The objectives for a task, of which the model's head decides; with a name, that one alone.
 
-    Raises:
-        TaskError: If the one of that name is not for the task, naming those that are; or none for the task takes an
-            option that is not None, naming those that do.
+    A `TaskError` if the one of that name is not for the task, naming those that are; or none for the task takes an
+    option that is not None, naming those that do.
     """
     taken = {option for row in rows_for(spec.kind, spec.metric) for option in row.options}
     for option, value in options.items():
@@ -174,9 +173,7 @@ def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
 def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **options: Any) -> "Objective":
     """The objective of a model on a task, without a name that of the checkpoint's head; an option of None is not given.
 
-    Raises:
-        TaskError: If no objective fits both, or it does not take an option.
-        PruneHeadsError: See `Objective.bind`.
+    A `TaskError` if no objective fits both, or it does not take an option; a `PruneHeadsError` as of `Objective.bind`.
     """
     for cls in serving(spec, name, **options):
         if cls.fits(checkpoint):

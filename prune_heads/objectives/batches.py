@@ -228,16 +228,15 @@ _ROWS = "For question answering or labels of words give a list of dicts or a Dat
 def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None = None) -> Batches:
     """Read a DataLoader once, to its end.
 
+    A `DataError` names the batch, from 1, if it is something else, or there is none; an `UnsupportedModelError` if
+    the model does not give logits.
+
     Args:
         loader: Each batch is a mapping with `labels` beside what the model's forward takes, such as a `BatchEncoding`,
             or a pair of inputs and labels. Inputs are a mapping, or the tensor that is the first argument of the
             forward. Labels are the model's own label indices or scores, one an example, or a 0 or 1 for each output.
         model: Whose forward they are for; it runs on one example.
         objective: What is predicted; None: what the first batch of labels is of, see `Objective.of_labels`.
-
-    Raises:
-        DataError: Naming the batch, from 1, if it is something else, or there is none.
-        UnsupportedModelError: If the model does not give logits.
     """
     first = next(iter(inspect.signature(model.forward).parameters), "input")
     inputs: list[dict[str, Tensor]] = []

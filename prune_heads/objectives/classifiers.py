@@ -71,9 +71,7 @@ class SingleLabel(Objective):
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
         """Match the labels by name.
 
-        Raises:
-            CheckpointError: If the head was trained for another kind of answer.
-            LabelError: See `match_labels`.
+        A `CheckpointError` if the head was trained for another kind of answer; a `LabelError` as of `match_labels`.
         """
         config, order = checkpoint.model.config, options.get("label_order")
         problem = getattr(config, "problem_type", None)

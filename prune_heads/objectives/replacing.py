@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks
+from prune_heads.anatomy import attention_blocks
+from prune_heads.anatomy.families import Stack
 from prune_heads.errors import OptionError, UnfitError
 from prune_heads.files import canonical
 from prune_heads.gating import evaluating, gated
@@ -64,7 +65,7 @@ class Replacement:
         if self.kind == "mean":
             return [None if mean is None else mean.to(weight) for mean in self.means]
         inputs, n = batches.batch(index).to(weight.device).inputs, len(self.rows.n_tokens)
-        own = [_positions(block, batches, rows, inputs)[0] for block in attention_blocks(model)]
+        own = [positions(block.stack, batches, rows, inputs)[0] for block in attention_blocks(model)]
         found = list[Tensor | None]()
         if self.kind == "position-mean":
             for mean, position in zip(self.means, own, strict=True):
@@ -96,11 +97,8 @@ def measure(
 
     For means one forward pass over them, those of one length together: no padding enters, and batches of another size
     change the rounding alone. The decoder of a model that writes texts is given the right ones. The seed is of
-    `resample`; progress is told how many rows are done.
-
-    Raises:
-        UnfitError: If positions are not defined: texts are written token by token, or the tokens of a block are not
-            those of the texts; or if there is no other example to draw.
+    `resample`; progress is told how many rows are done. An `UnfitError` if positions are not defined: texts are written
+    token by token, or the tokens of a block are not those of the texts; or if there is no other example to draw.
     """
     if kind not in KINDS:
         raise OptionError(f"what stands in for a masked head must be one of zero, {', '.join(KINDS)}; got {kind!r}")
@@ -152,7 +150,7 @@ def _seen(model: nn.Module, rows: Batches, index: NDArray[np.int64], kind: str) 
     with evaluating(model), gated(model, [partial(see, i) for i in range(len(blocks))]):
         model(**inputs)
     for i, context in contexts.items():
-        position, length = _positions(blocks[i], rows, index, inputs)
+        position, length = positions(blocks[i].stack, rows, index, inputs)
         wanted, shape = (len(index),) if position is None else tuple(position.shape), tuple(context.shape[:-1])
         fits = context.ndim == 3 and shape[: len(wanted)] == wanted
         if not fits and kind != "mean":
@@ -162,13 +160,13 @@ def _seen(model: nn.Module, rows: Batches, index: NDArray[np.int64], kind: str) 
     return found
 
 
-def _positions(
-    block: AttentionBlock, batches: Batches, rows: NDArray[np.int64], inputs: dict[str, Any]
+def positions(
+    stack: Stack, batches: Batches, rows: NDArray[np.int64], inputs: dict[str, Any]
 ) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """As in `_Seen`, of the tokens that a block is given."""
+    """As in `_Seen`, of the tokens that a stack is given for these rows."""
     by_row, mask = replace(batches, rows=None), inputs.get("attention_mask")
     name, lengths, decoded = next(iter(batches.inputs)), by_row.n_tokens, by_row.n_decoded
-    if decoded is not None and block.stack == "decoder":
+    if decoded is not None and stack == "decoder":
         name, lengths, mask = "decoder_input_ids" if "decoder_input_ids" in inputs else "labels", decoded, None
     n_places, length = inputs[name].shape[1:2], torch.from_numpy(lengths[rows]).to(inputs[name].device)[:, None]
     if not n_places or not lengths.any():

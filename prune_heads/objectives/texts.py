@@ -35,15 +35,14 @@ def tokenize(
 ) -> tuple[dict[str, Ragged], NDArray[np.bool_]]:
     """The tokenizer's fields of each example, and which examples were longer, `(n_examples,)`, and are cut.
 
+    A `CheckpointError` if the tokenizer does not say which words its tokens are of.
+
     Args:
         split: With columns of texts.
         tokenizer: The checkpoint's own; the longer text of a pair is cut first.
         n_max: Tokens, at most.
         of: The tokenizer's argument -> column, such as `{"text": "text"}`; columns that are not there are left out.
         words: Whether texts are lists of words. The field `word_ids` is then the word of each token, -1 for none.
-
-    Raises:
-        CheckpointError: If the tokenizer does not say which words its tokens are of.
     """
     n_max = min(n_max, tokenizer.model_max_length)
     options = {"return_attention_mask": True, **({"is_split_into_words": True} if words else {})}

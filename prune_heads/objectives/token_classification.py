@@ -91,10 +91,8 @@ def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
 
     Columns are separated by tabs where the first line has one, else by white space. They are called by their number,
     from 1; `tokens` is the first too, and `tags` the last. Lines that begin with `# ` and have another number of
-    columns are comments.
-
-    Raises:
-        DataError: If a line has more or fewer columns than the first, unless its sentence may be left out.
+    columns are comments. A `DataError` if a line has more or fewer columns than the first, unless its sentence may be
+    left out.
     """
     lines = [line.removesuffix("\r").strip(" ") for line in text_at(path).split("\n")]
     first = min((each for each in lines if not _GAP.match(each)), key=lambda each: each.startswith("# "), default="")

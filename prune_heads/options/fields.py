@@ -83,8 +83,7 @@ class Opt:
     def value(self, word: Any) -> Any:
         """The value of the option, from a word as TOML or the command line has it.
 
-        Raises:
-            OptionError: Saying what the option takes, without its name.
+        An `OptionError` says what the option takes, without its name.
         """
         if not self.is_many:
             return self._one(word)
@@ -125,9 +124,8 @@ class Group:
     def of(cls, words: Mapping[str, Any]) -> Self:
         """From words as TOML or the command line has them; what is None, an empty list or not there has its default.
 
-        Raises:
-            OptionError: If an option does not take its word, or options contradict each other.
-            PruneHeadsError: If what they describe is at fault.
+        An `OptionError` if an option does not take its word, or options contradict each other; a `PruneHeadsError` if
+        what they describe is at fault.
         """
         given = {}
         for name, option in options_of(cls).items():

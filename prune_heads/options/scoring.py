@@ -3,6 +3,7 @@
 
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib import resources
@@ -12,9 +13,12 @@ from prune_heads.errors import OptionError
 from prune_heads.options.fields import Group, ending, names, option
 
 # Keys of the tables of these names in `prune_heads.importance`, which imports torch; `--help` does not wait for it.
-_ROWS = tomllib.loads((resources.files("prune_heads") / "importance/criteria.toml").read_text("utf-8"))
-CRITERIA = tuple(_ROWS)
+ROWS = tomllib.loads((resources.files("prune_heads") / "importance/criteria.toml").read_text("utf-8"))
+CRITERIA = tuple(ROWS)
+DRAWS = tuple(name for name, row in ROWS.items() if row.get("draws"))  # whose scores depend on the seed
 PLAIN = ("gradient", "ablation", "magnitude", "random")  # those that a curve compares by default
+FEW_PASSES = tuple(name for name, row in ROWS.items() if row["looks_at"] not in ("masks", "updates"))
+RANDOM = "random"
 ESTIMATORS = ("example", "token", "batch", "fisher", "signed")
 NORMALIZERS = ("none", "l2", "min-max")
 
@@ -35,10 +39,8 @@ def _block_names(text: str) -> tuple[str, ...]:
     """`"3, 1"` as `("1", "3")`, in order; `E:1` or `E` in an encoder-decoder."""
     parts = names(text)
     if not all(map(_BLOCK.fullmatch, parts)):
-        raise OptionError(
-            f"must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}. In an encoder-decoder: E:1,A:3, "
-            "or a letter for all of its kind"
-        )
+        must = f"must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}"
+        raise OptionError(f"{must}. In an encoder-decoder: E:1,A:3, or a letter for all of its kind")
     return tuple(sorted(set(parts), key=lambda part: (part[:1].isalpha(), len(part), part)))
 
 
@@ -65,7 +67,7 @@ _response = partial(
 def _is_of(what: str, of: Any) -> bool:
     """Whether a group has a criterion that looks at it."""
     every = (of.criterion,) if isinstance(of.criterion, str) else of.criterion
-    return any(_ROWS[name]["looks_at"] == what for name in every if name in _ROWS)
+    return any(ROWS[name]["looks_at"] == what for name in every if name in ROWS)
 
 
 _masks = partial(
@@ -161,3 +163,41 @@ class Curves(Group):
     def by(self, criterion: str) -> Scoring:
         """How one of the criteria scores."""
         return Scoring(criterion, **{each.name: getattr(self, each.name) for each in fields(Scoring)[1:]})
+
+
+@dataclass(frozen=True)
+class Comparing(Group):
+    """What criteria are compared by; `random` is always one of them."""
+
+    panel = "Comparison"
+    criterion: tuple[str, ...] = criterion_option(
+        f"{A_CRITERION}; repeatable. (default: all but those by masks and those that learn gates)",
+        FEW_PASSES,
+        key="criteria",
+        is_many=True,
+    )
+    score_samples: int = option(
+        "Number of disjoint random scoring samples; short data are resampled instead.", 5, low=2
+    )
+    score_examples: int = option("Number of examples of each scoring sample.", 256, low=1)
+    score_split: str | None = option("Split that heads are scored on. (default: the training split)")
+    draws: int = option("Number of random orders.", 20, low=2)
+    steps: int = steps_option()
+    random_masks: int = option("Number of random masks of each size, of 10, 30 and 50% of the heads.", 100, low=4)
+    seed: int = seed_option()
+    masks: int = _masks()
+    updates: int = _updates()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The criteria, `random` last."""
+        return (*(name for name in self.criterion if name != RANDOM), RANDOM)
+
+    def by(self, criterion: str, sample: int = 0) -> Scoring:
+        """How one of the criteria scores on a sample, counted from 0; each draws by a seed of its own."""
+        return Scoring(criterion, seed=self.seed + sample, masks=self.masks, updates=self.updates)
+
+    @classmethod
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        if not {*given.get("criterion", FEW_PASSES)} - {RANDOM}:
+            yield "--criterion must name one beside random, which all are compared with"

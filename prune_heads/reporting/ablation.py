@@ -87,17 +87,14 @@ def head_rows(table: Record, kind: str = "") -> Iterator[Row]:
     cells = {name: table[name] for name in ("value", "delta", "low", "high", "p_value")}
     cells |= {f"p_{name}": adjusted for name, adjusted in table["p_adjusted"].items()}
     cells |= table.get("changed") or {}
-    cells |= {_OF_COLUMNS.get(name, name): of for name, of in (table.get("together") or {}).items() if _is_cells(of)}
+    together = table.get("together") or {}
+    cells |= {_OF_COLUMNS.get(name, name): of for name, of in together.items() if isinstance(of, list)}
     rows = _cells({**cells, "blocks": table["blocks"]}, list(cells))
     return (row for row in rows if row["layer"].startswith(kind))
 
 
 _OF_COLUMNS = {"low": "low_together", "high": "high_together", "max_t": "p_max_t", "first": "place_first"}
 _OF_COLUMNS |= {"last": "place_last"}
-
-
-def _is_cells(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], list)
 
 
 def best_csv(record: Record) -> str:

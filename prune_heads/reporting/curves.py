@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from prune_heads.reporting.ablation import response_of
-from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, subject_of
+from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, subject_of, with_number
 from prune_heads.statistics.margins import kept_up_to
 from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
@@ -52,15 +52,20 @@ class Line:
         """Where the 95% interval of the metric, or the band of several draws, begins and ends at each point.
 
         Records of `run` and of estimators had no intervals before. Those of accuracy follow from the number of examples
-        (`_wilson`); others are unknown.
+        (`wilson`); others are unknown.
         """
         if "low" in self.points[0]:
             return [point["low"] for point in self.points], [point["high"] for point in self.points]
         n = number_of(self.record, self.split)
         if self.record["headline"] != "accuracy" or not n:
             return None
-        low, high = zip(*(_wilson(share, n) for share in self.values.values()), strict=True)
+        low, high = zip(*(wilson(share, n) for share in self.values.values()), strict=True)
         return list(low), list(high)
+
+    @property
+    def measured_on(self) -> str:
+        """The split, and how many examples: `matched, n = 9,815`."""
+        return with_number(self.split, number_of(self.record, self.split))
 
     @property
     def kept(self) -> Record | None:
@@ -84,7 +89,7 @@ class Line:
         return f"{name}, re-scored" if line["rescored"] else name
 
 
-def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     """The 95% score interval of a share of `n` examples (Wilson, 1927)."""
     middle, width = share + z**2 / (2 * n), z * (share * (1 - share) / n + (z / (2 * n)) ** 2) ** 0.5
     return (middle - width) / (1 + z**2 / n), (middle + width) / (1 + z**2 / n)
@@ -144,7 +149,8 @@ def curve_page(record: Record) -> Page:
         rows.append({"pruned": "area", **areas})
         tables.append(Table.of(split, rows, dict.fromkeys(named, ".4f"), n_foot=1))
         if of := response_of(next((point for line in of_split for point in line.points), {})):
-            rows = [{"pruned": f"{x:g}%", **row} for x, row in by_percent(named, _mean).items()]
+            means = by_percent(named, lambda point: found[2]["value"] if (found := response_of(point)) else None)
+            rows = [{"pruned": f"{x:g}%", **row} for x, row in means.items()]
             tables.append(Table.of(f"{split}: {of[0]}, mean ({of[1]})", rows, dict.fromkeys(named, ".4f")))
     pairs = record["correlations"]
     agreement = [{"scores": f"{pair['first']} and {pair['second']}"} | _agreement(pair) for pair in pairs]
@@ -153,10 +159,6 @@ def curve_page(record: Record) -> Page:
     note = f"Shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}."
     title = f"{subject_of(record)}: {metric_name(record)} by {pruned(record)}"
     return Page(f"{title}, lowest score first", (*tables, note, *_sampled(record), *_kept(record), *below))
-
-
-def _mean(point: Record) -> float | None:
-    return of[2]["value"] if (of := response_of(point)) else None
 
 
 def _sampled(record: Record) -> list[Table]:

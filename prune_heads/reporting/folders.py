@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from prune_heads.checkpoints import Checkpoint, write_pruned, write_tokenizer
 from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_page, best_csv
-from prune_heads.reporting.additivity import additivity_page
+from prune_heads.reporting.claims import claims_table
+from prune_heads.reporting.comparison import comparison_csv, comparison_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, save
-from prune_heads.reporting.figures import similarity as of_pairs
+from prune_heads.reporting.figures.comparison import cost_figure, curves_figures
 from prune_heads.reporting.looking import look_figures, look_page
 from prune_heads.reporting.roles import roles_figure, roles_page
-from prune_heads.reporting.similarity import pairs_csv, pairs_page, similarity_csv, similarity_page
+from prune_heads.reporting.similarity import additivity_page, pairs_csv, pairs_page, similarity_csv, similarity_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.changed import EXAMPLES_FILE
@@ -40,20 +40,23 @@ _MADE: Mapping[str, Mapping[str, Callable[[Record], Any]]] = {
         "histogram": heads.ablation_histogram,
         "scatter": lambda record: heads.ablation_scatter(record) if record["correlations"] else None,
     },
-    "pairs": {TABLE_FILE: pairs_page, "pairs.csv": pairs_csv, "pairs": of_pairs.pairs_figure},
+    "pairs": {TABLE_FILE: pairs_page, "pairs.csv": pairs_csv, "pairs": heads.pairs_figure},
     "random": {TABLE_FILE: additivity_page},
     "bench": {TABLE_FILE: partial(bench_page, whole=True)},
+    "compare": {
+        TABLE_FILE: comparison_page,
+        "table.csv": comparison_csv,
+        "claims.md": claims_table,
+        "cost": cost_figure,
+        "curves": curves_figures,
+    },
     "correlate": {TABLE_FILE: correlation_page, "scatter": heads.correlation_scatters},
     "curve": {TABLE_FILE: curve_page, "curves.csv": curve_csv, "curve": curves.criteria_figure},
     "finetune": {TABLE_FILE: finetuning_table},
     "look": {TABLE_FILE: look_page, "heads": lambda record: dict(look_figures(record))},
     "roles": {TABLE_FILE: partial(roles_page, whole=True), "roles": roles_figure},
     "run": {TABLE_FILE: run_page, "curve": lambda record: curves.curve_figure(record) if record["curve"] else None},
-    "similar": {
-        TABLE_FILE: similarity_page,
-        "similarity.csv": similarity_csv,
-        "similarity": of_pairs.similarity_figure,
-    },
+    "similar": {TABLE_FILE: similarity_page, "similarity.csv": similarity_csv, "similarity": heads.similarity_figure},
 }
 """Command, or a kind of ablation -> name of a file -> what makes its table, text or figure, or several by their names.
 
@@ -91,14 +94,8 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
     if found.examples is not None:
         made[EXAMPLES_FILE] = found.examples()
     if checkpoint and found.checkpoint is not None:
-        made["checkpoint"] = partial(_save_checkpoint, found.checkpoint)
+        made["checkpoint"] = found.checkpoint.write
     return made
-
-
-def _save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    path.mkdir()
-    write_pruned(checkpoint.model, path)
-    write_tokenizer(checkpoint.tokenizer, path)
 
 
 def _save_gradients(scores: HeadScores, gradients: GateGradients, path: Path) -> None:

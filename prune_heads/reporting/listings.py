@@ -41,7 +41,7 @@ def criterion_listing() -> tuple[dict[str, Any], Page]:
     report, shown = {}, []
     tables: dict[str, Any] = {"criterion": CRITERIA, "estimator": ESTIMATORS, "normalize": NORMALIZERS}
     for title, (option, rows) in zip(("criteria", "estimators", "normalizations"), tables.items(), strict=True):
-        more = ("formula", "paper", "cost", "looks_at") if option == "criterion" else ()
+        more = ("formula", "paper", "cost", "looks_at", "has_error") if option == "criterion" else ()
         about = {
             name: {"summary": row.summary} | {key: getattr(row, key) for key in more} for name, row in rows.items()
         }

@@ -9,7 +9,7 @@ from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.figures import drawing
 from prune_heads.reporting.figures.maps import cells, grid_of
-from prune_heads.reporting.words import Record, interval, layer_names, subject_of, whose, with_number
+from prune_heads.reporting.words import Record, estimate, interval, layer_names, subject_of, whose, with_number
 from prune_heads.roles import FAMILIES, NONE, ROLES
 from prune_heads.tables import Page, Table
 
@@ -66,7 +66,7 @@ def _compared(record: Record, whole: bool) -> Iterator[Table | str]:
         if run["kind"] == "roles":
             found = run["agreement"]
             why = f" ({found['reason']})" if found.get("reason") else ""  # older records have none
-            kappa = f"undefined{why}" if found["kappa"] is None else f"{found['kappa']:.2f} ({_to(found)})"
+            kappa = estimate({**found, "value": found["kappa"]}, "95% ") + why
             share = "no" if found["share"] is None else f"{found['share']:.0%} of {found['n_heads']}"
             notes = [f"{share} heads share their role; Cohen's kappa {kappa}."]
             yield _pairs(f"Roles of {run['name']} ({run['source']})", run["scores"], titles, notes, whole)
@@ -75,16 +75,13 @@ def _compared(record: Record, whole: bool) -> Iterator[Table | str]:
             found = series["explained"]
             notes = ["More is more important."]
             if found["layers"] is not None:
+                chance = estimate({**found, "value": found["chance"]}, "95% ", ".0%")
                 notes.append(
                     f"Of the variance of ranks layers explain {found['layers']:.0%}, layers and roles "
-                    f"{found['layers_and_roles']:.0%}; with roles shuffled within layers {found['chance']:.0%} "
-                    f"({_to(found, '.0%')}), p = {found['p_value']:.2g}."
+                    f"{found['layers_and_roles']:.0%}; with roles shuffled within layers {chance}, p = "
+                    f"{found['p_value']:.2g}."
                 )
             yield _pairs(f"Importance: {series['name']}", series["correlations"], titles, notes, whole)
-
-
-def _to(found: Record, form: str = ".2f") -> str:
-    return f"95% {found['low']:{form}} to {found['high']:{form}}"
 
 
 def _pairs(title: str, pairs: list[Any], titles: Record, notes: Any, whole: bool) -> Table:

@@ -1,8 +1,8 @@
-"""Pairs of heads: what closing both does, and how alike heads are. Layers and heads count from 1."""
+"""Heads together: what closing two or many does, and how alike they are. Layers and heads count from 1."""
 
 from itertools import combinations
 
-from prune_heads.reporting.words import Record, subject_of
+from prune_heads.reporting.words import Record, estimate, metric_title, subject_of
 from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.visible import csv_of
 
@@ -77,19 +77,12 @@ def similarity_page(record: Record, *, narrow: bool = False) -> Page:
         title = f"{group['letter']} {record['data'][0]['split']}, {record['n_examples']:,} examples".strip()
         parts.append(Table.of(title, rows, forms, notes, gap=1 if narrow else 2))
     if record["agreement"]:
-        found = "; ".join(f"{NAMES[each['measure']]} {_interval(each)}" for each in record["agreement"])
+        found = "; ".join(f"{NAMES[each['measure']]} {estimate(each, form='+.2f')}" for each in record["agreement"])
         parts.append(
             f"Do like heads stand in for each other? Spearman's correlation of similarity with the interaction of "
             f"{record['agreement'][0]['n_pairs']} pairs: {found}. Intervals of 95% leave out one head at a time."
         )
     return Page(f"{subject_of(record)}: which heads do the same work?", tuple(parts))
-
-
-def _interval(found: Record) -> str:
-    if found["value"] is None:
-        return "undefined"
-    ends = "" if found["low"] is None else f" ({found['low']:+.2f} to {found['high']:+.2f})"
-    return f"{found['value']:+.2f}{ends}"
 
 
 def similarity_csv(record: Record) -> str:
@@ -99,3 +92,26 @@ def similarity_csv(record: Record) -> str:
         for group in record["groups"]
         for i, (first, second) in enumerate(combinations(group["heads"], 2))
     )
+
+
+def additivity_page(record: Record, *, narrow: bool = False) -> Page:
+    """Of `prune-heads ablate --kind random`: a table a split and response, a row a number of heads."""
+    return Page(f"{subject_of(record)}: do single heads add up?", tuple(map(_additivity_table, record["random"])))
+
+
+def _additivity_table(table: Record) -> Table:
+    rows = (
+        {"closed": f"{row['n_closed']} of {row['n_heads']}", "loss": row["loss"], "summed": row["summed"]}
+        | {name: estimate(each) for name, each in row["spearman"].items()}
+        for row in table["rows"]
+    )
+    notes = (
+        f"loss: mean of {table['rows'][0]['n_masks']} masks on {table['n_examples']:,} examples; summed: what their "
+        f"heads lose alone on {table['n_singles']:,} others. A loss above the sum: heads stand in for each other.",
+        "Then Spearman's correlation over masks, with its 95% interval: of the loss with the sum of single effects, "
+        "and with the sum of each criterion's scores.",
+    )
+    nats = "mean log-likelihood of the right answer, in nats an example"
+    what = nats if table["response"] == "likelihood" else metric_title(table["response"])
+    title = f"{what}, {table['split']}: {table['base']:.4f} with all heads"
+    return Table.of(title, rows, {"loss": ".4f", "summed": ".4f"}, notes, gap=1)

@@ -22,7 +22,7 @@ from prune_heads.files import canonical, write_bytes, write_json, writing_into
 from prune_heads.reporting.sweep_results import OF_A_PANEL, Rows, panels, result_rows, results_page, varying
 from prune_heads.reporting.words import Record
 from prune_heads.tables import Table
-from prune_heads.tables.terminal import console, line, print_json, titled
+from prune_heads.tables.terminal import console, line, print_json
 from prune_heads.visible import csv_of
 
 _SHOWN = 20  # trials of a plan, and failures, that the terminal shows; `--json` has all
@@ -63,7 +63,7 @@ def status_table(report: Mapping[str, Any], *, is_end: bool = False) -> Renderab
     if is_end:
         counts = [f"{report['done']:,} of {report['n_trials']:,} trials done"]
         counts += [f"{report[name]:,} {name}" for name in ("failed", "left") if report[name]]
-        head = titled(f"{report['name']}: {', '.join(counts)}")
+        head = line(f"{report['name']}: {', '.join(counts)}", "bold")
     else:
         names = {"n_trials": "in all", **{name: name for name in ("done", "failed", "running", "left")}}
         rows = ({"trials": words, "": report[name]} for name, words in names.items())
@@ -119,7 +119,7 @@ def write_plot(folder: SweepFolder, output: Path | None) -> tuple[dict[str, Any]
         target.mkdir(parents=True, exist_ok=True)
         save(sweep_figure(name, rows), target, "sweep")
     files, n_trials = ["sweep.png", "sweep.svg"], len({row["trial"] for row in rows})
-    return {"name": name, "files": files, "n_trials": n_trials}, titled(", ".join(files))
+    return {"name": name, "files": files, "n_trials": n_trials}, line(", ".join(files), "bold")
 
 
 def results_parquet(rows: Rows) -> bytes:
@@ -226,7 +226,7 @@ class _State:
         """The lines under a bar."""
         lines = map(line, self.lines())
         bar = ProgressBar(total=max(1, len(self.sweep.trials)), completed=len(self.done | self.failed), width=60)
-        return Group(titled(self.sweep.name), Padding(bar, 0), *lines)
+        return Group(line(self.sweep.name, "bold"), Padding(bar, 0), *lines)
 
     def _look(self) -> None:
         self.looked = time.monotonic()

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import Any
 
 from prune_heads.files import canonical
+from prune_heads.options.scoring import DRAWS
 from prune_heads.reporting.words import Record
 from prune_heads.tables import Form, Page, Table
 
@@ -29,7 +30,7 @@ _Cell = tuple[Any, str, str]
 
 def draws(values: Mapping[str, Any]) -> bool:
     """Whether what is pruned in a trial of these values, or its curve, depends on the seed."""
-    draws_scores = values["criterion"] == "random" or ":" in values["criterion"]  # one's own may
+    draws_scores = values["criterion"] in DRAWS or ":" in values["criterion"]  # one's own may
     return (draws_scores and (values["heads"] is None or values["curve"])) or values.get("replace") == "resample"
 
 

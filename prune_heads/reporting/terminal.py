@@ -7,20 +7,10 @@ from typing import Any
 
 from prune_heads.descriptors import Head, HeadCounts
 from prune_heads.heads import HeadMask
+from prune_heads.reporting import words
 from prune_heads.reporting.ablation import response_of
 from prune_heads.reporting.curves import curve_table
-from prune_heads.reporting.words import (
-    Record,
-    data_name,
-    heads_table,
-    metric_name,
-    metric_title,
-    scale_of,
-    scores_of,
-    share,
-    stand_in,
-    subject_of,
-)
+from prune_heads.reporting.words import Record
 from prune_heads.tables import Cell, Form, Page, Table
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
@@ -36,9 +26,9 @@ def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
 
     A power of ten is taken out that shows the largest score as 9.99, 99.9 or so.
     """
-    counts, scores, cells = HeadCounts.described(report["blocks"]), scores_of(report), dict[Head, Cell]()
+    counts, scores, cells = HeadCounts.described(report["blocks"]), words.scores_of(report), dict[Head, Cell]()
     struck, ordered = HeadMask.parse(" ".join(pruned), counts), sorted(scores.values())
-    scale, digits = scale_of(ordered)
+    scale, digits = words.scale_of(ordered)
     for head, score in scores.items():  # shaded by rank, so that one outlying head does not make all others dark
         rank = bisect_left(ordered, score) / max(len(ordered) - 1, 1)
         background, letters = _SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)]
@@ -46,7 +36,7 @@ def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
     made = " / ".join(part for part in (report["criterion"], report["estimator"]) if part)
     on = f" on {report['n_examples']} examples of {report['split']}" if report["split"] else ""
     norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
-    return heads_table(
+    return words.heads_table(
         f"importance by {made}{on}{norm}",
         report,
         counts.rows(cells),
@@ -75,7 +65,7 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
         | {"95% interval": (row["low"], row["high"])}
         for row in record["rows"]
     )
-    title = f"{subject_of(record)}: {share(record)}"
+    title = f"{words.subject_of(record)}: {words.share(record)}"
     curve = [curve_table(record)] if record["curve"] else []
     heads = f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}"
     kept = [
@@ -85,8 +75,8 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
         if (of := response_of(row))
     ]
     kept += [
-        f"{row['split']}: less than {found['margin']:g} of {metric_name(record)} lost: {_VERDICTS[found['verdict']]} "
-        f"(90% interval {found['low']:+.4f} to {found['high']:+.4f})."
+        f"{row['split']}: less than {found['margin']:g} of {words.metric_name(record)} lost: "
+        f"{_VERDICTS[found['verdict']]} (90% interval {found['low']:+.4f} to {found['high']:+.4f})."
         for row in record["rows"]
         if (found := row.get("kept"))
     ]
@@ -120,8 +110,8 @@ def evaluation_table(report: Record) -> Table:
         name, unit, found = of
         row = {"metric": f"{name} ({unit})", "value": found["value"]}
         rows.append({**row, "95% interval": (found["low"], found["high"])})
-    title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}{stand_in(report)}"
-    return Table.of(title, rows, {"value": ".4f", "95% interval": ".4f to"})
+    title = f"{words.data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}"
+    return Table.of(title + words.stand_in(report), rows, {"value": ".4f", "95% interval": ".4f to"})
 
 
 def finetuning_table(record: Record) -> Table:
@@ -148,7 +138,9 @@ def planted_page(record: Record) -> Page:
     )
     name, value = next(iter(record["metrics"]["validation"].items()))
     before = record["metrics_of_task"]["validation"][name]
-    said = f"{metric_title(name)} on validation: {value:.4f} of the planted task, {before:.4f} of the task as it was"
+    said = (
+        f"{words.metric_title(name)} on validation: {value:.4f} of the planted task, {before:.4f} of the task as it was"
+    )
     forms = {"lost without": "+.4f", "standard error": ".4f"}
     return Page(f"{record['model']['name']} with heads planted for {record['task']}", (Table.of("", rows, forms), said))
 
@@ -207,5 +199,5 @@ def bench_page(record: Record, *, whole: bool = False) -> Page:
         parts.append(f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}")
         parts += [f"Note: {note}" for note in record["notes"]]
     on = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''}" if made["device"] == "cpu" else made["device"]
-    title = f"{subject_of(record)}: {share(record)}; {options['dtype']}, {on}"
+    title = f"{words.subject_of(record)}: {words.share(record)}; {options['dtype']}, {on}"
     return Page(title, tuple(parts))

@@ -86,7 +86,13 @@ def interval(correlation: Record, name: str, words: str = "95% interval ") -> st
     found = correlation[name]
     if found["value"] is None:
         return f"undefined ({'fewer than four heads' if correlation['n_heads'] < 4 else 'one side is constant'})"
-    return f"{found['value']:.2f} ({words}{found['low']:.2f} to {found['high']:.2f})"
+    return estimate(found, words)
+
+
+def estimate(found: Record, words: str = "", form: str = ".2f") -> str:
+    """A number with its interval after `words`, `0.12 (0.01 to 0.23)`; without one where it has none."""
+    ends = "" if found["low"] is None else f" ({words}{found['low']:{form}} to {found['high']:{form}})"
+    return "undefined" if found["value"] is None else f"{found['value']:{form}}{ends}"
 
 
 def scores_of(report: Record) -> dict[Head, float]:

@@ -145,8 +145,7 @@ def tokens_of(batches: Batches, batch: Batch) -> dict[str, Tokens]:
 def with_tokens(batches: Batches, rows: Sequence[Sequence[int]]) -> Batches:
     """Other texts, given as tokens, asked as these are; a decoder is given the same tokens.
 
-    Raises:
-        UnfitError: If the model takes something besides tokens.
+    An `UnfitError` if the model takes something besides tokens.
     """
     inputs = {}
     for name, given in batches.inputs.items():

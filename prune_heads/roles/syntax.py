@@ -78,11 +78,9 @@ def _child(nodes: Sequence[_Node], which: str, *labels: str) -> _Node | None:
 def from_tree(tree: str, text: str) -> Parse:
     """From a bracketed tree of the Penn treebank's form, such as `(ROOT (S (NP (PRP It)) (VP (VBZ works))))`.
 
-    Rules: a subject is the noun phrase of a clause nearest before its verb phrase; an object the last noun phrase
-    right of a verb that is no form of "be", in its phrase; determiners (DT) and adjectives are those of a noun phrase.
-
-    Raises:
-        ValueError: Saying why, if it is no tree, or its words are not those of the text.
+    Rules: a subject is the noun phrase of a clause nearest before its verb phrase; an object the last noun phrase right
+    of a verb that is no form of "be", in its phrase; determiners (DT) and adjectives are those of a noun phrase. A
+    `ValueError` says why if it is no tree, or its words are not those of the text.
     """
     nodes = _read(tree)
     words = _placed(text, [_forms(node.form) for node in nodes if node.form])
@@ -154,10 +152,8 @@ def _arcs_of(node: _Node) -> Iterator[Arc]:
 def from_conllu(content: str, name: str) -> list[Parse]:
     """The sentences of a CoNLL-U file (https://universaldependencies.org/format.html).
 
-    Words of a multiword token share its place in the text; empty nodes are left out.
-
-    Raises:
-        DataError: Naming the line that is not in the format, or the sentence whose words are not those of its text.
+    Words of a multiword token share its place in the text; empty nodes are left out. A `DataError` names the line
+    that is not in the format, or the sentence whose words are not those of its text.
     """
     found, form = list[Parse](), "A CoNLL-U file must be as universaldependencies.org says"
     every = ((number, line.removesuffix("\r")) for number, line in enumerate(content.split("\n"), start=1))
@@ -232,11 +228,7 @@ def aligned(parse: Parse, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
 
 
 def by_spacy(model: str, texts: Sequence[str]) -> Iterator[Parse]:
-    """Texts as a model of spaCy parses them, one sentence or more each.
-
-    Raises:
-        OptionError: If spaCy or the model is not installed.
-    """
+    """Texts as a model of spaCy parses them, a sentence or more each; an `OptionError` if either is not installed."""
     try:
         import spacy
 

@@ -21,7 +21,6 @@ N_RESAMPLES = 20_000
 """The smallest p of a bootstrap is 1 over one more. Times the 144 heads of BERT-base this is 0.0072: a head can
 still pass Holm's correction at the paper's level of 0.01."""
 
-BOOTSTRAP, GROUPED = "paired bootstrap", "paired bootstrap of groups"  # names of tests
 CHUNK = 200_000  # weights in memory at once, a megabyte or two: they stay in the processor's cache
 
 
@@ -56,9 +55,11 @@ def compare_paired(
 
     Both predictions are resampled together. The interval is that of the percentiles. The p-value of accuracy, and of
     every other share of examples, is exact (`mcnemar`). That of other metrics is the share of resamples whose
-    difference lies as far from the observed one as that lies from 0 (the bootstrap shifted to the hypothesis; Efron
-    and Tibshirani, 1993, chapter 16), with the observed one counted in, so it is never 0. It is too small where there
-    are only a few examples and most of them change, since all resamples look alike then; a single example has p = 1.
+    difference lies as far from the observed one as that lies from 0 (the bootstrap shifted to the hypothesis; Efron and
+    Tibshirani, 1993, chapter 16), with the observed one counted in, so it is never 0. It is too small where there are
+    only a few examples and most of them change, since all resamples look alike then; a single example has p = 1. A
+    `NotFiniteError` if a value is not finite; a `ValueError` if the metric is unknown, the lengths differ, or there is
+    no example.
 
     Args:
         metric: A metric, or a key of `METRICS`, e.g. `accuracy`.
@@ -69,10 +70,6 @@ def compare_paired(
         n_resamples: Resamples.
         groups: `(n_examples,)` numbers from 0 of examples that belong together, which are drawn together; None: each is
             its own.
-
-    Raises:
-        NotFiniteError: If a value is not finite.
-        ValueError: If the metric is unknown, the lengths differ, or there is no example.
     """
     metric = metric_named(metric)
     observed = metric(second, references) - metric(first, references)
@@ -84,11 +81,11 @@ def compare_paired(
     return PairedTest(observed, *percentiles(after - before), p_value, test_of(metric, groups))
 
 
-def test_of(metric: Metric, groups: Array | None) -> str:
-    """The name of the test of `compare_paired`."""
-    if metric.is_share:
+def test_of(metric: Metric | None, groups: Array | None) -> str:
+    """The name of the test of `compare_paired`; None for the mean of any numbers."""
+    if metric is not None and metric.is_share:
         return "exact McNemar" if groups is None else "clustered McNemar"
-    return BOOTSTRAP if groups is None else GROUPED
+    return "paired bootstrap" if groups is None else "paired bootstrap of groups"
 
 
 def exact_p(metric: Metric, first: Array, second: Array, references: Array, groups: Array | None) -> float | None:

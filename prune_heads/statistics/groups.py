@@ -7,10 +7,7 @@ import numpy as np
 
 from prune_heads.statistics.metrics import Array
 
-FEW_GROUPS, FEW_FLIPS = (
-    30,
-    20,
-)  # below these an interval of a share by a bootstrap or a normal distribution is too short
+FEW_GROUPS, FEW_FLIPS = 30, 20  # below these an interval of a share by a bootstrap or a normal one is too short
 
 
 def numbered(names: Array) -> Array:
@@ -44,24 +41,3 @@ def clustered_mcnemar(right: Array, also_right: Array, groups: Array) -> float:
     d = sums_by_group(also_right.astype(np.float64) - right, groups)
     squares = float(np.sum(d**2))
     return float(chi2.sf((len(d) - 1) / len(d) * d.sum() ** 2 / squares, 1)) if squares else 1.0
-
-
-def group_t(changes: Array, groups: Array | None = None) -> Array:
-    """Two-sided p-values that the mean of each column is 0, by a t test on groups, `(n_columns,)`.
-
-    The mean over examples is a ratio of sums over groups; its standard error is the linearised one (the sandwich with
-    the correction K / (K - 1)), and it has K - 1 degrees of freedom. Without groups it is the paired t test. The mean
-    is asked about, so a heavy tail makes it cautious. 1 where nothing changes.
-
-    Args:
-        changes: `(n_examples, n_columns)`: what changes in each example.
-        groups: `(n_examples,)` numbers from 0; None: each example is its own.
-    """
-    from scipy.stats import t  # takes a second
-
-    mean = changes.mean(axis=0)
-    off = changes - mean if groups is None else sums_by_group(changes - mean, groups)
-    n_groups = len(off)
-    error = np.sqrt(n_groups / max(n_groups - 1, 1) * np.sum(off**2, axis=0)) / len(changes)
-    distance = np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, np.inf), where=error > 0)
-    return np.asarray(2 * t.sf(distance, n_groups - 1) if n_groups > 1 else np.ones_like(mean))

@@ -10,16 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from prune_heads.statistics.differences import (
-    BOOTSTRAP,
-    CHUNK,
-    GROUPED,
-    N_RESAMPLES,
-    PairedTest,
-    bootstrap_p,
-    percentiles,
-    resampled_weights,
-)
+from prune_heads.statistics.differences import CHUNK, PairedTest, bootstrap_p, percentiles, resampled_weights, test_of
 from prune_heads.statistics.metrics import Array, Metric
 
 N_JOINT = 4_000
@@ -204,15 +195,12 @@ def joint(differences: Differences, *, seed: int, n_resamples: int = N_JOINT) ->
     The errors are estimated, the worse the fewer units make them up: of n units whose influence on a difference (what
     changes where the unit counts twice) has the kurtosis k, a variance has 2 n / (k - 1) degrees of freedom. These are
     n for normal influences, and about twice the flips of a share of which few answers change. Those of the median head
-    are taken.
+    are taken. A `ValueError` if there is no example. Of a single one, or a single group, nothing can be said of errors.
 
     Args:
         differences: Of the heads.
         seed: Of the resampling; the result is a pure function of the arguments.
         n_resamples: Resamples.
-
-    Raises:
-        ValueError: If there is no example. Of a single one, or a single group, nothing can be said of errors.
     """
     n, rng = differences.n_units, np.random.default_rng(seed)
     if not n:
@@ -230,19 +218,16 @@ def joint(differences: Differences, *, seed: int, n_resamples: int = N_JOINT) ->
     return Joint(observed[:, 0], draws, n, min(float(degrees), n - 1))
 
 
-def compare_means(
-    changes: Array, *, seed: int, n_resamples: int = N_RESAMPLES, groups: Array | None = None
-) -> list[PairedTest]:
+def compare_means(changes: Array, *, seed: int, n_resamples: int, groups: Array | None = None) -> list[PairedTest]:
     """Is the mean of each column 0? As `compare_paired` of a mean, all columns on the same resamples.
+
+    A `ValueError` if there is no example.
 
     Args:
         changes: `(n_examples, n_tests)`: what changes in each example.
         seed: Of the resampling; the result is a pure function of the arguments.
         n_resamples: Resamples.
         groups: As for `compare_paired`.
-
-    Raises:
-        ValueError: If there is no example.
     """
     found = joint(mean_differences(np.asarray(changes, np.float64), groups), seed=seed, n_resamples=n_resamples)
-    return found.tests(BOOTSTRAP if groups is None else GROUPED, [None] * len(found.observed))
+    return found.tests(test_of(None, groups), [None] * len(found.observed))

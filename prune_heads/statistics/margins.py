@@ -17,16 +17,13 @@ def score_interval(gained: int, lost: int, n: int, confidence: float = INSIDE) -
 
     Tango (1998, Statistics in Medicine 17, 891-908): the differences d that |gained - lost - n d| / sqrt(n (2 q + d (1
     - d))) does not refute, where q is the most likely share of lost ones for that d. It holds where few answers change,
-    and none.
+    and none. A `ValueError` if there is no example.
 
     Args:
         gained: Examples of which only the second answer is right.
         lost: Those of which only the first is.
         n: All examples.
         confidence: Of the interval.
-
-    Raises:
-        ValueError: If there is no example.
     """
     from scipy.optimize import brentq
     from scipy.stats import norm

@@ -42,9 +42,8 @@ class Metric:
     def check(self, predictions: Array, references: Array) -> None:
         """Refuse what it cannot be computed of.
 
-        Raises:
-            NotFiniteError: If a number is NaN or infinite.
-            ValueError: If the lengths differ, there is no example, or a prediction has another width.
+        A `NotFiniteError` if a number is NaN or infinite; a `ValueError` if the lengths differ, there is no example, or
+        a prediction has another width.
         """
         width = predictions.shape[1:] if self.width is None else (self.width,)
         if not len(references) or predictions.shape != (len(references), *width):
@@ -188,11 +187,7 @@ of its predicted tokens; of `bleu` its `N_COUNTS` counts, which are of its refer
 
 
 def metric_named(metric: str | Metric) -> Metric:
-    """A metric by its name, or itself.
-
-    Raises:
-        ValueError: If there is none of that name.
-    """
+    """A metric by its name, or itself; a `ValueError` if there is none of that name."""
     if isinstance(metric, Metric):
         return metric
     if metric not in METRICS:

@@ -33,7 +33,8 @@ def crossed(
     Of a mean of n examples that is (MS_seeds + MS_examples - MS_rest) / (k n) of the analysis of variance. Degrees of
     freedom are Satterthwaite's: k - 1 where seeds decide, which would be too cautious where examples do (Hillis, 2007,
     Stat. Medicine 26, 596-619, for readers crossed with cases). A single seed varies by S - R due to seeds and by
-    M - R / k + R due to examples; S / R is F distributed but for the seeds' variance.
+    M - R / k + R due to examples; S / R is F distributed but for the seeds' variance. A `ValueError` if there are
+    fewer than two seeds or two units.
 
     Args:
         values: `(k,)` the number of each seed, two of them at least.
@@ -41,9 +42,6 @@ def crossed(
         n_units: Examples, or groups of them, which are drawn; two at least.
         confidence: Of both intervals.
         value: The number of a single seed, which the interval is of in place of the mean: S is not divided by k then.
-
-    Raises:
-        ValueError: If there are fewer than two seeds or two units.
     """
     from scipy.stats import f, t  # takes a second
 

@@ -161,16 +161,14 @@ def area_under_curve(counts: ArrayLike, values: ArrayLike) -> float:
     """Area under a metric against the share of heads pruned: its mean over the curve, by the trapezoid rule.
 
     The share is 0 at the first point and 1 at the last. It follows from the heads that are gone, not from the percent
-    that was asked for, which is rounded down to whole heads: 10% of 24 heads is 2 of them, 8.3%. Compare only curves
-    of the same span. A single point has its own value, the limit of a span that shrinks. A count that comes several
-    times, as where steps are finer than a head, counts once.
+    that was asked for, which is rounded down to whole heads: 10% of 24 heads is 2 of them, 8.3%. Compare only curves of
+    the same span. A single point has its own value, the limit of a span that shrinks. A count that comes several times,
+    as where steps are finer than a head, counts once. A `ValueError` if there is no point, lengths differ, counts
+    decrease, a count has two values, or one is not finite.
 
     Args:
         counts: `(n_points,)` heads that are pruned at each point, or shares of them; none below the one before.
         values: `(n_points,)` metric there.
-
-    Raises:
-        ValueError: If there is no point, lengths differ, counts decrease, a count has two values, or one is not finite.
     """
     x, y = np.asarray(counts, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape or len(x) == 0:

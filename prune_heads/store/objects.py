@@ -38,9 +38,7 @@ class Objects:
     def read(self, name: str, n_bytes: int | None = None) -> bytes:
         """The object, or the first bytes of it.
 
-        Raises:
-            FileNotFoundError: If there is none.
-            DamagedError: If this one cannot be read.
+        A `FileNotFoundError` if there is none; a `DamagedError` if this one cannot be read.
         """
         raise FileNotFoundError(name)
 

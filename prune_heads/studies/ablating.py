@@ -15,7 +15,7 @@ from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
-from prune_heads.statistics.differences import BOOTSTRAP, GROUPED, N_RESAMPLES, PairedTest, exact_p, test_of
+from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, exact_p, test_of
 from prune_heads.statistics.joint import Differences, joint, mean_differences, metric_differences
 from prune_heads.statistics.margins import difference_interval, equivalent
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
@@ -35,10 +35,7 @@ FLIP_SAMPLE = 64  # examples, the first of the split, on which a reduced precisi
 def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> Found:
     """What `prune-heads ablate` finds: a table a split, their correlations, and for `only-one` the best heads.
 
-    What takes long is done by the cluster that `spread` stands for, or here.
-
-    Raises:
-        PruneHeadsError: See `ablated`.
+    What takes long is done by the cluster that `spread` stands for, or here. A `PruneHeadsError` as of `ablated`.
     """
     study, options = Study("ablate", reporter), options.settled(setup.max_examples)
     lab = Lab(setup, reporter, seed=options.seed)
@@ -81,10 +78,9 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     record = study.record(subject.device, **about, correlations=correlations, flips=flipped)
     examples = None
     if options.kind == "without-one":
-        without = {
-            each: {head: found[each].kept[mask] for head, mask in masks_of(each, options).items()} for each in every
-        }
-        examples = partial(changed, [(each, found[each].kept[each.gone], without[each]) for each in every])
+        kept = [(each, found[each].kept, masks_of(each, options).items()) for each in every]
+        without = [(each, of[each.gone], {head: of[mask] for head, mask in masks}) for each, of, masks in kept]
+        examples = partial(changed, without)
     report = {**tables[0], **{name: record[name] for name in BESIDE}}
     return Found(record, report, examples=examples, details=options.details)
 
@@ -92,8 +88,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
 def among(blocks: Sequence[str] | None, gone: HeadMask) -> HeadMask:
     """The heads of the blocks of these names, or of all; of a model that has lost some, these too.
 
-    Raises:
-        HeadDescriptorError: If a block is not there, or no head is left in them.
+    A `HeadDescriptorError` if a block is not there, or no head is left in them.
     """
     places = named_blocks(blocks, gone.n_heads)
     found = HeadMask(gone.n_heads, frozenset(head for head in HeadMask.all(gone.n_heads) if head[0] in places))
@@ -107,9 +102,7 @@ def among(blocks: Sequence[str] | None, gone: HeadMask) -> HeadMask:
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
     """The mask that asks about each head, beside that of no head.
 
-    Raises:
-        HeadDescriptorError: See `among`.
-        OptionError: If the kind is not of single heads.
+    A `HeadDescriptorError` as of `among`; an `OptionError` if the kind is not of single heads.
     """
     if options.kind not in KINDS:
         raise OptionError(f"an ablation of single heads must be of one of {', '.join(KINDS)}; got {options.kind}")
@@ -120,10 +113,9 @@ def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask
 def ablated(predictions: Predictions, options: Ablation) -> Measured:
     """The ablations of one kind on one split.
 
-    Raises:
-        DataError: If the metric is undefined on the split.
-        HeadDescriptorError: If a block is not there, or no head is left in them.
-        PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
+    A `DataError` if the metric is undefined on the split; a `HeadDescriptorError` if a block is not there, or no head
+    is left in them; a `PruneHeadsError` if masks are not applied, logits are not finite, or the store cannot be
+    written.
     """
     predictions.check_defined()
     wanted = [predictions.gone, *masks_of(predictions, options).values()]
@@ -171,8 +163,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
     response = None
     if (responses := found.responses([gone, *masks.values()])) is not None:
         changes = responses[:, 1:] - responses[:, :1]
-        test = BOOTSTRAP if groups is None else GROUPED
-        of_each = told(mean_differences(changes, groups), test, [None] * len(masks), None)[1]
+        of_each = told(mean_differences(changes, groups), test_of(None, groups), [None] * len(masks), None)[1]
         response = {"base": float(responses[:, 0].mean()), **of_each}
     about: dict[str, Any] = {"split": predictions.split.name, "kind": options.kind, "metric": measure.name}
     about |= {"base": found.value(gone), "base_interval": list(found.interval(gone))}

@@ -32,6 +32,7 @@ from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify_split
 from prune_heads.studies.spreading import Spread, spread_over
 
+Numbers = NDArray[np.float64]
 SINGLE = "single effects"
 N_MASKS, FRACTIONS = 300, (0.1, 0.3, 0.5)
 _SCORED = tuple(name for name in PLAIN if CRITERIA[name].looks_at != "answers" and not CRITERIA[name].draws)
@@ -42,9 +43,7 @@ def ablate_heads(
 ) -> Found:
     """See `ablate`, `ablate_pairs` and `ablate_random`, here or on a cluster.
 
-    Raises:
-        OptionError: If pairs or random masks are described and not asked for.
-        PruneHeadsError: As they do.
+    An `OptionError` if pairs or random masks are described and not asked for; a `PruneHeadsError` as they do.
     """
     if options.kind != "pairs" and (which.heads or which.nearest):
         raise OptionError("--heads and --nearest belong to --kind pairs")
@@ -64,13 +63,10 @@ def ablate_random(
     """Random masks on one half of a split, single effects on the other, so that they share no noise.
 
     Examples that belong together are in the same half. A table a split and response (the metric and the objective's
-    response, where it is defined): of each fraction the mean loss, the ratio of the mean measured loss to
-    the mean sum of single ones, and Spearman's correlation over masks of the measured with the summed, by the single
-    effects and by each criterion that looks at no answers, with its 95% interval.
-
-    Raises:
-        UnfitError: If a half has no example, or heads do not suffice for a mask of two.
-        PruneHeadsError: See `predict_masks`.
+    response, where it is defined): of each fraction the mean loss, the ratio of the mean measured loss to the mean sum
+    of single ones, and Spearman's correlation over masks of the measured with the summed, by the single effects and by
+    each criterion that looks at no answers, with its 95% interval. An `UnfitError` if a half has no example, or heads
+    do not suffice for a mask of two; a `PruneHeadsError` as of `predict_masks`.
     """
     study, lab = Study("ablate", reporter), Lab(setup, reporter, seed=options.seed)
     subject, every = lab.subject, lab.reported(options.split)
@@ -94,20 +90,14 @@ def ablate_random(
             spread.answers(list(zip(both, wanted, strict=True)), **how)
         first, second = map(partial(Measured, seed=options.seed, **how), both, wanted)
         sizes = {"n_singles": len(both[0].references), "n_examples": len(both[1].references)}
-        for (name, alone), (_, together) in zip(
-            _responses(first, wanted[0]), _responses(second, wanted[1]), strict=True
-        ):
+        found = responses_of(first, wanted[0]), responses_of(second, wanted[1])
+        for (name, alone), (_, together) in zip(*found, strict=True):
             rows = list(_rows(together[0] - together[1:], closed, closed @ (alone[0] - alone[1:]), sums))
-            tables.append(
-                {"split": whole.split.name, "response": name, **sizes, "base": float(together[0]), "rows": rows}
-            )
+            table = {"split": whole.split.name, "response": name, **sizes, "base": float(together[0])}
+            tables.append({**table, "rows": rows})
     study.lap("ablate")
-    about: dict[str, Any] = {"task": subject.task.spec.name, "kind": options.kind}
-    about |= {
-        "headline": every[0].measure.name,
-        "numbering": NUMBERING,
-        "blocks": [block.describe() for block in subject.blocks],
-    }
+    about: dict[str, Any] = {"task": subject.task.spec.name, "kind": options.kind, "headline": every[0].measure.name}
+    about |= {"numbering": NUMBERING, "blocks": [block.describe() for block in subject.blocks]}
     record = study.record(subject.device, **about, random=tables, masks=[mask.descriptors() for mask in masks])
     return Found(record, {name: record[name] for name in ("task", "kind", "model", "random")})
 
@@ -115,8 +105,7 @@ def ablate_random(
 def masks_drawn(gone: HeadMask, which: RandomMasks, seed: int) -> list[HeadMask]:
     """So many masks of each fraction of the heads that are left, without the ones that are drawn twice.
 
-    Raises:
-        UnfitError: If a fraction is not of two heads, or of all.
+    An `UnfitError` if a fraction is not of two heads, or of all.
     """
     left, rng, found = list(~gone), np.random.default_rng(seed), list[HeadMask]()
     for fraction in which.fraction or FRACTIONS:
@@ -131,8 +120,7 @@ def masks_drawn(gone: HeadMask, which: RandomMasks, seed: int) -> list[HeadMask]
 def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
     """Two random halves of a split, which share no example and no group of examples.
 
-    Raises:
-        UnfitError: If there are fewer than two examples or groups.
+    An `UnfitError` if there are fewer than two examples or groups.
     """
     groups = np.arange(len(whole.split)) if whole.groups is None else whole.groups
     n = int(groups.max()) + 1
@@ -142,7 +130,7 @@ def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
     return [lab.of(whole.split.at(np.flatnonzero(side).tolist())) for side in (first, ~first)]
 
 
-def _responses(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def responses_of(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, Numbers]]:
     """The metric under each mask, and the mean response where it is defined."""
     yield measured.predictions.measure.name, np.array([measured.value(mask) for mask in masks])
     if (responses := measured.responses(masks)) is not None:
@@ -150,12 +138,7 @@ def _responses(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[
         yield "likelihood" if response is LIKELIHOOD else response.name, responses.mean(axis=0, dtype=np.float64)
 
 
-def _rows(
-    losses: NDArray[np.float64],
-    closed: NDArray[np.float64],
-    single: NDArray[np.float64],
-    sums: Mapping[str, NDArray[np.float64]],
-) -> Iterator[dict[str, Any]]:
+def _rows(losses: Numbers, closed: Numbers, single: Numbers, sums: Mapping[str, Numbers]) -> Iterator[dict[str, Any]]:
     for size in dict.fromkeys(closed.sum(axis=1).tolist()):
         of = closed.sum(axis=1) == size
         by = {name: correlate(losses[of], each[of])["spearman"] for name, each in {SINGLE: single, **sums}.items()}

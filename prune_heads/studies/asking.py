@@ -55,10 +55,9 @@ class Asked:
 def ask(options: Look, reporter: Reporter) -> Asked:
     """Load the model, and ask it about the text.
 
-    Raises:
-        DataError: If the text is empty, longer than the model takes, or has nothing to predict.
-        TaskError: If the task asks about more texts or fewer, or its answers are no classes, scores or tokens.
-        PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
+    A `DataError` if the text is empty, longer than the model takes, or has nothing to predict; a `TaskError` if the
+    task asks about more texts or fewer, or its answers are no classes, scores or tokens; a `PruneHeadsError` if the
+    model or the task cannot be loaded, or do not fit.
     """
     name = options.task
     task = load_task(name) if name and not (name in TASKS and TASKS[name].is_own) else None

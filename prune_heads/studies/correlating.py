@@ -36,11 +36,8 @@ def correlate_files(paths: Sequence[Path], reporter: Reporter) -> dict[str, Any]
 
     Every pair: `{"first", "second", "first_measure", "second_measure", "n_heads", "pearson", "spearman"}`; but a metric
     and a response only of one table. Series of different models are noted, once for two models, of which there may be
-    many series.
-
-    Raises:
-        RunError: If a file cannot be read, or the heads, or the metrics of two ablations, are not the same.
-        LabelError: If two ablations are of different labels.
+    many series. A `RunError` if a file cannot be read, or the heads, or the metrics of two ablations, are not the same;
+    a `LabelError` if two ablations are of different labels.
     """
     study, times = Study("correlate", reporter), Counter[str]()
     series = [each for path in paths for each in read_series(path)]
@@ -70,11 +67,10 @@ def correlate_files(paths: Sequence[Path], reporter: Reporter) -> dict[str, Any]
 def read_series(path: Path) -> list[Series]:
     """What `prune-heads ablate --output` (a series a split and response) or `prune-heads score --output` has written.
 
+    A `RunError` if it is neither.
+
     Args:
         path: The folder, or the record.json or scores.json in it.
-
-    Raises:
-        RunError: If it is neither.
     """
     source, file = path.resolve().name, path
     if path.is_file():  # several are called record.json

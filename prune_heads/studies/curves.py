@@ -15,7 +15,8 @@ from prune_heads.errors import OptionError, UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
-from prune_heads.options import Conditions, Curves, Scoring, Setup
+from prune_heads.options import Curves, Scoring, Setup
+from prune_heads.options.studies import Conditions
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, Study
@@ -118,13 +119,10 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
 def order_of(subject: Subject, options: Curves, criterion: str, examples: Predictions | None, going: HeadMask) -> Order:
     """Score the heads and put them in order, lowest score first; heads that are gone go first of all.
 
-    To score again is to do so at every step, with the heads masked that went before, as the authors' exact mode does.
-    A head that has gone stays so. Criteria that look at no data say the same of a head whatever the others do; they
-    are asked once. The criterion `random` draws with the seeds `options.seed`, `options.seed + 1`, ... Of all heads
-    only those of `going` may go.
-
-    Raises:
-        PruneHeadsError: See `score`.
+    To score again is to do so at every step, with the heads masked that went before, as the authors' exact mode does. A
+    head that has gone stays so. Criteria that look at no data say the same of a head whatever the others do; they are
+    asked once. The criterion `random` draws with the seeds `options.seed`, `options.seed + 1`, ... Of all heads only
+    those of `going` may go. A `PruneHeadsError` as of `score`.
     """
     scoring, n_steps = options.by(criterion), options.steps
     gone, scored = removed_heads(subject.model), score(subject, scoring, examples)
@@ -205,11 +203,8 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again. Scores are not
     normalised. The curves are measured on the task's first split to report on. The batch size of the setup is that of
-    the estimator `batch`.
-
-    Raises:
-        DataError: If the metric is undefined on the split.
-        PruneHeadsError: If the model or the data cannot be loaded, masks are not applied, or numbers are not finite.
+    the estimator `batch`. A `DataError` if the metric is undefined on the split; a `PruneHeadsError` if the model or
+    the data cannot be loaded, masks are not applied, or numbers are not finite.
     """
     study, lab = Study("estimators", reporter), Lab(setup, reporter)
     subject = lab.subject

@@ -26,12 +26,11 @@ Other = tuple[str, Any]
 def read_run(path: Path, shape: Sequence[int]) -> Other:
     """The name of a run to compare with, and what it says of its heads: of `roles` an object, else series.
 
+    A `RunError` if it is no such run, damaged, or of other heads.
+
     Args:
         path: Its folder, or a scores.json.
         shape: Heads of each block.
-
-    Raises:
-        RunError: If it is no such run, damaged, or of other heads.
     """
     source = path.resolve().name
     record = read_json(path / RECORD_FILE, "the record of a run") if (path / RECORD_FILE).is_file() else {}

@@ -77,11 +77,9 @@ TARGETS = {"dense": Target(_dense, 1e-5), "onnx": Target(_onnx, 1e-4, ONNX_LIBRA
 def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[str, Any]:
     """Write a checkpoint for other software into a folder, with its tokenizer, its configuration and a record.
 
-    The folder is there whole or not at all.
-
-    Raises:
-        ExportError: If the extra is missing, or what was written does not compute what the model computes.
-        PruneHeadsError: If the model or the heads cannot be read, or the folder holds something else.
+    The folder is there whole or not at all. An `ExportError` if the extra is missing, or what was written does not
+    compute what the model computes; a `PruneHeadsError` if the model or the heads cannot be read, or the folder holds
+    something else.
     """
     wanted = TARGETS[options.to].libraries
     if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:

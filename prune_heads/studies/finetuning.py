@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers
 
-from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint, write_pruned, write_tokenizer
+from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
@@ -32,10 +32,8 @@ Record = dict[str, Any]
 def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tuple[Checkpoint, Record]:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
-    A killed process goes on in `work`; see `train`.
-
-    Raises:
-        PruneHeadsError: If model and task cannot be loaded or do not fit, or the training does not stay finite.
+    A killed process goes on in `work`; see `train`. A `PruneHeadsError` if model and task cannot be loaded or do not
+    fit, or the training does not stay finite.
     """
     study = Study("finetune", reporter)
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own, skip_invalid=setup.skip_invalid)
@@ -77,10 +75,8 @@ def finetune_into(
     """Fine-tune into a folder: model, tokenizer, record, and checkpoints to be kept (`epoch-1`, `step-50`).
 
     Work in progress stands beside it, in `OUTPUT.training`, and one process at a time does it. What is done already is
-    not done again. `files` gives what is written beside the record.
-
-    Raises:
-        PruneHeadsError: If the study fails, or the folder or the work beside it belongs to something else.
+    not done again. `files` gives what is written beside the record. A `PruneHeadsError` if the study fails, or the
+    folder or the work beside it belongs to something else.
     """
     output = folder.output.resolve()
     work = output.with_name(f"{output.name}.training")
@@ -116,8 +112,7 @@ def finetune_into(
         with new_directory(output) as made:
             if (work / KEPT_FOLDER).is_dir():
                 shutil.copytree(work / KEPT_FOLDER, made, dirs_exist_ok=True)
-            write_pruned(model.model, made)
-            write_tokenizer(model.tokenizer, made)
+            model.write(made)
             write_files(made, {RECORD_FILE: record, **files(record)})
         shutil.rmtree(work, ignore_errors=True)
     return record

@@ -49,9 +49,7 @@ N_SHOWN = 3  # heads that are shown where none is named
 def look(options: Look, reporter: Reporter) -> Found:
     """The record of `prune-heads look`; nothing of it is kept in the store.
 
-    Raises:
-        HeadDescriptorError: If a head is not there, or none is named.
-        PruneHeadsError: See `ask`, `predict_masks`.
+    A `HeadDescriptorError` if a head is not there, or none is named; a `PruneHeadsError` as of `ask`, `predict_masks`.
     """
     study = Study("look", reporter)
     asked = ask(options, reporter)
@@ -74,18 +72,10 @@ def look(options: Look, reporter: Reporter) -> Found:
     shown = strongest[:N_SHOWN] if wanted is None else [head for head in strongest if head in wanted]
     name = dict(zip(masks, names_of(masks, subject.n_heads), strict=True))
     says = {name[head]: asked.says(kept[mask]) for head, mask in masks.items()} if asked.says else {}
-    found = {
-        "text": text,
-        "pair": options.pair,
-        **_seen(asked, shown, reporter),
-        "answers": asked.answers,
-        "answer": asked.answer,
-        "measure": asked.measure,
-        "base": base,
-        "effects": subject.n_heads.rows(effects),
-        "flips": [{"head": head, "answer": said} for head, said in says.items() if said != asked.answer],
-        "shown": [name[head] for head in shown],
-    }
+    found = {"text": text, "pair": options.pair, **_seen(asked, shown, reporter), "answers": asked.answers}
+    found |= {"answer": asked.answer, "measure": asked.measure, "base": base, "effects": subject.n_heads.rows(effects)}
+    found["flips"] = [{"head": head, "answer": said} for head, said in says.items() if said != asked.answer]
+    found["shown"] = [name[head] for head in shown]
     study.lap("look")
     spec, blocks = subject.task.spec, [block.describe() for block in subject.blocks]
     return Found(study.record(subject.device, task=spec.name, kind=spec.kind, blocks=blocks, texts=[found]))

@@ -49,12 +49,9 @@ class Measured:
 def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[str, Any]:
     """The JSON contract of `prune-heads evaluate`; logits that the store has are not computed again.
 
-    The intervals are those of 95% by the bootstrap, whose seed is `seed`.
-
-    Raises:
-        MaskNotAppliedError: If gates do not change the logits.
-        NotFiniteError: If a logit is NaN or infinite.
-        PruneHeadsError: If the store cannot be written.
+    The intervals are those of 95% by the bootstrap, whose seed is `seed`. A `MaskNotAppliedError` if gates do not
+    change the logits; a `NotFiniteError` if a logit is NaN or infinite; a `PruneHeadsError` if the store cannot be
+    written.
     """
     subject, split, reporter = predictions.subject, predictions.split, predictions.reporter
     subject.prove_gates(predictions.batches)

@@ -75,9 +75,8 @@ def ablate_pairs(
 def pairs_of(gone: HeadMask, options: Ablation, which: Pairs) -> list[Pair]:
     """The pairs that are asked for, in order.
 
-    Raises:
-        HeadDescriptorError: If heads cannot be read or are gone, or there are no two.
-        RunError: If there is no run of `similar` on this model's heads.
+    A `HeadDescriptorError` if heads cannot be read or are gone, or there are no two; a `RunError` if there is no run of
+    `similar` on this model's heads.
     """
     if which.nearest is not None:
         found = _nearest(which.nearest, gone)
@@ -168,16 +167,8 @@ def interactions(found: Measured, pairs: Sequence[Pair], seed: int) -> dict[str,
     columns |= {f"delta_{name}": [getattr(test, name) for test in metric_tests] for name in _TESTED}
     columns["metric_interaction"] = values[first] + values[second] - base - values[both]
     cells = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
-    return {
-        "split": predictions.split.name,
-        "metric": predictions.measure.name,
-        "base": base,
-        "likelihood": float(likelihoods[:, 0].mean()),
-        "n_examples": len(predictions.references),
-        "numbering": NUMBERING,
-        "blocks": [block.describe() for block in predictions.subject.blocks],
-        "test": tests[0].test,
-        "metric_test": metric_tests[0].test,
-        "alpha": ALPHA,
-        "rows": [dict(zip(columns, row, strict=True)) for row in cells],
-    }
+    about: dict[str, Any] = {"split": predictions.split.name, "metric": predictions.measure.name, "base": base}
+    about |= {"likelihood": float(likelihoods[:, 0].mean()), "n_examples": len(predictions.references)}
+    about |= {"numbering": NUMBERING, "blocks": [block.describe() for block in predictions.subject.blocks]}
+    about |= {"test": tests[0].test, "metric_test": metric_tests[0].test, "alpha": ALPHA}
+    return {**about, "rows": [dict(zip(columns, row, strict=True)) for row in cells]}

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from prune_heads.anatomy import attention_blocks
-from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.errors import TaskError, UnfitError, UnsupportedModelError
 from prune_heads.evaluation import Subject
 from prune_heads.files import new_directory, write_json, write_text
@@ -107,8 +106,7 @@ def plant(setup: Setup, options: Planting, reporter: Reporter, folder: NewFolder
         was = {name: _predictions(subject, split, reporter) for name, split in loaded.items()}
         record = study.record(subject.device, task=planted.task.spec.name, metrics=metrics, plants=table)
         record["metrics_of_task"] = {name: each.metrics(each.of(gone)) for name, each in was.items()}
-        write_pruned(subject.classifier.model, made)
-        write_tokenizer(subject.classifier.tokenizer, made)
+        subject.classifier.write(made)
         write_json(made / PLANTED_FILE, {"format": 1, "numbering": NUMBERING, "plants": table})
         write_json(made / RECORD_FILE, record)
     return record

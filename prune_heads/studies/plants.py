@@ -145,16 +145,22 @@ def _put(model: nn.Module, head: Head, values: Sequence[Tensor]) -> None:
         tensor.index_copy_(dim, index, value)
 
 
+def _random(model: nn.Module, head: Head, rng: np.random.Generator) -> list[Tensor]:
+    """Normal weights for a head, as large as those of its layer."""
+    sizes = (float(tensor.detach().float().std()) for tensor, _, _ in _owned(model, head))
+    return [
+        size * torch.from_numpy(rng.standard_normal(v.shape)).to(v)
+        for v, size in zip(_held(model, head), sizes, strict=True)
+    ]
+
+
 def noisy(predictions: Predictions, sites: Sites, rng: np.random.Generator) -> Plant:
     """A head of random weights that grow until the model is better without it; the last try where none is like that."""
     model = predictions.subject.model
     for _ in range(min(_TRIES, len(sites.left))):
         head = sites.take(sites.early)
         own = _held(model, head)
-        sizes = [float(tensor.detach().float().std()) for tensor, _, _ in _owned(model, head)]
-        random = [
-            torch.from_numpy(rng.standard_normal(v.shape)).to(v) * size for v, size in zip(own, sizes, strict=True)
-        ]
+        random = _random(model, head, rng)
         for scale in 0.5 * 1.5 ** np.arange(12):
             _put(model, head, [value * scale for value in random])
             if confirmed(predictions, plant := Plant("noise", (head,)), 2 * SURE)["is_confirmed"]:
@@ -213,9 +219,7 @@ def reading(
         read = subject.objective.losses(run(batch), batch).mean()
         return read + _apart(subject, run, plain, wanted)
 
-    sizes = [float(tensor.detach().float().std()) for tensor, _, _ in _owned(subject.model, head)]
-    start = [torch.from_numpy(rng.standard_normal(v.shape)).to(v) * size for v, size in zip(zeros, sizes, strict=True)]
-    _train(subject, (head,), [start], loss, progress)
+    _train(subject, (head,), [_random(subject.model, head, rng)], loss, progress)
     return replace(mark, heads=(head,))
 
 

@@ -42,14 +42,13 @@ CURVE_STEPS = 10  # 0 to 100 % in steps of 10, as in the paper's figure 3
 def chosen(choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Sequence[Unit] | None = None) -> HeadMask:
     """The heads to prune.
 
+    A `HeadDescriptorError` if the heads cannot be read, are not there, or cannot all be pruned.
+
     Args:
         choice: As asked for.
         shape: The heads there were, and those that are gone already.
         scores: By which heads are chosen, unless they are named.
         units: Heads that go together; None: each alone.
-
-    Raises:
-        HeadDescriptorError: If the heads cannot be read, are not there, or cannot all be pruned.
     """
     if choice.heads is not None:
         mask = (read_heads(choice.heads, shape.n_heads) | shape).with_whole(units or ())
@@ -63,11 +62,7 @@ def chosen(choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Se
 
 
 def count_chosen(choice: Choice, shape: HeadMask) -> int:
-    """How many heads to prune by their scores, those that are gone included.
-
-    Raises:
-        HeadDescriptorError: If so many cannot be pruned.
-    """
+    """How many heads to prune by scores, those that are gone included; a `HeadDescriptorError` if not so many can."""
     asked = count_for_fraction(shape.n_total, choice.fraction or 0.0) if choice.n_heads is None else choice.n_heads
     wanted = max(asked, len(shape))
     check_count(wanted, shape, choice.min_per_layer)
@@ -82,9 +77,8 @@ def counted(mask: HeadMask) -> dict[str, Any]:
 def going_together(model: nn.Module, choice: Choice, mode: Mode, reporter: Reporter) -> Sequence[Unit] | None:
     """The heads that surgery takes together; None where each goes alone. What the user did not ask for is noted.
 
-    Raises:
-        HeadDescriptorError: If heads are to be removed by their scores where they can only go by groups, and that was
-            not asked for.
+    A `HeadDescriptorError` if heads are to be removed by their scores where they can only go by groups, and that was
+    not asked for.
     """
     blocks = attention_blocks(model)
     has_groups = any(block.group_size > 1 for block in blocks)
@@ -148,9 +142,8 @@ def note_without_heads(predictions: Predictions, mask: HeadMask) -> None:
 def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter) -> Found:
     """Zero or remove heads, named or chosen by a scores.json; no data are needed.
 
-    Raises:
-        OptionError: If heads are named and chosen, or neither; or means are to stand in and no file has them.
-        PruneHeadsError: If the model, the heads or the scores cannot be read.
+    An `OptionError` if heads are named and chosen, or neither; or means are to stand in and no file has them; a
+    `PruneHeadsError` if the model, the heads or the scores cannot be read.
     """
     by_means = options.replace == "mean"
     if by_means and options.scores is None:
@@ -184,8 +177,7 @@ def run_alone(setup: Setup, choice: Choice, scoring: Scoring, options: RunOption
 def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Found:
     """Run the main job; the lab's model is pruned, or a copy of it if the lab is reused.
 
-    Raises:
-        PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
+    A `PruneHeadsError` if anything that the run needs cannot be had, or a mask is not applied.
     """
     criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
     lab.scoring = scoring

@@ -16,9 +16,7 @@ from prune_heads.heads import HeadMask, HeadScores
 def read_heads(heads: str, n_heads: HeadCounts) -> HeadMask:
     """A mask from a descriptor (`3:1,5`, from 1) or from the path of a `heads.json`.
 
-    Raises:
-        HeadDescriptorError: If it cannot be read or belongs to another model.
-        RunError: If the file is not JSON.
+    A `HeadDescriptorError` if it cannot be read or belongs to another model; a `RunError` if the file is not JSON.
     """
     if heads.endswith(".json"):
         mask = HeadMask.from_json(read_json(Path(heads), "a file of heads"))
@@ -32,8 +30,7 @@ def read_heads(heads: str, n_heads: HeadCounts) -> HeadMask:
 def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
     """The scores in a `scores.json` of a model with so many heads a block.
 
-    Raises:
-        RunError: If the file cannot be read or belongs to another model.
+    A `RunError` if the file cannot be read or belongs to another model.
     """
     try:
         scores = HeadScores.from_json(read_json(path, "a file of scores"))

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from prune_heads.errors import UnfitError
 from prune_heads.heads import HeadMask
-from prune_heads.options import Conditions, Setup
+from prune_heads.options import Setup
+from prune_heads.options.studies import Conditions
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
@@ -29,15 +30,15 @@ Record = dict[str, Any]
 
 
 def samples_of(
-    examples: Mapping[str, Predictions], lab: Lab, n: int, seed: int
+    examples: Mapping[str, Predictions], lab: Lab, n: int, seed: int, useful: int | None = None
 ) -> tuple[bool, dict[str, list[Predictions]]]:
     """Scoring samples by criterion: `n` random parts that share no example, and no group of examples.
 
-    Where a part were shorter than `USEFUL`, for any criterion, all are resamples as long as the whole: the first value
-    is then False. Criteria that look at the same examples share their samples.
+    Where a part were shorter than is `useful` (None: `USEFUL`), for any criterion, all are resamples as long as the
+    whole: the first value is then False. Criteria that look at the same examples share their samples.
     """
-    every = examples.values()
-    is_disjoint = all(len(each.split) >= n * USEFUL and each.n_units >= n for each in every)
+    every, useful = examples.values(), useful or USEFUL
+    is_disjoint = all(len(each.split) >= n * useful and each.n_units >= n for each in every)
 
     def drawn(whole: Predictions) -> list[Predictions]:
         rng, n_units, places = np.random.default_rng(seed), whole.n_units, np.arange(len(whole.split))
@@ -99,11 +100,8 @@ def curves_of_seeds(
 
     What they answered is in the store. Each of the `points`, and the `area` under the curve, has the `values` of all
     seeds and `Crossed` of them. `kept`, where there is a margin, has that of the difference to no pruned head, with an
-    interval of 90% and its verdict.
-
-    Raises:
-        UnfitError: If they are not of the same examples, or not of as many heads.
-        PruneHeadsError: If a model or data cannot be loaded.
+    interval of 90% and its verdict. An `UnfitError` if they are not of the same examples, or not of as many heads; a
+    `PruneHeadsError` if a model or data cannot be loaded.
     """
     study, data, first = Study("seeds", reporter), curves[0]["data"][0], curves[0]
     of_each = [[p for p in each["lines"][0]["points"] if p["split"] == data["split"]] for each in curves]

@@ -35,8 +35,7 @@ N_REPEATED, REPEATED = 64, 25  # texts of random tokens that come twice, and how
 def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads roles`: columns of scores and of roles, syntax, and how runs agree with them.
 
-    Raises:
-        PruneHeadsError: If the model has no tokens or shows no maps, or parses or runs cannot be read or do not fit.
+    A `PruneHeadsError` if the model has no tokens or shows no maps, or parses or runs cannot be read or do not fit.
     """
     study, lab = Study("roles", reporter), Lab(setup, reporter)
     subject, split = lab.subject, options.split or lab.subject.task.spec.eval_splits[0]
@@ -132,10 +131,8 @@ def read_sentences(
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[Sentence]]:
     """The parses that are asked for, as the model is given them: their identity, a report, and the sentences.
 
-    Raises:
-        CheckpointError: If the tokenizer does not say where its tokens are in the text.
-        DataError: If none fits, or a file cannot be read.
-        OptionError: If spaCy or its model is not installed.
+    A `CheckpointError` if the tokenizer does not say where its tokens are in the text; a `DataError` if none fits, or a
+    file cannot be read; an `OptionError` if spaCy or its model is not installed.
     """
     subject, tokenizer = predictions.subject, predictions.subject.classifier.tokenizer
     if options.conllu:

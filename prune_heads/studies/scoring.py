@@ -75,6 +75,7 @@ def score(
     criterion: Criterion | None = None,
     masked: HeadMask | None = None,
     spread: Spread | None = None,
+    asked: Examples | None = None,
 ) -> Scored:
     """Score the heads by the criterion; heads that have been removed before score 0.
 
@@ -85,6 +86,8 @@ def score(
         criterion: One's own, which no name stands for; None for the one that `scoring` names.
         masked: Heads that count as gone, for a criterion that looks at examples.
         spread: The cluster that does what takes long; None to do it here.
+        asked: What the criterion is given, of the same examples and conditions: it may keep what others computed. None
+            for anew.
 
     Raises:
         CriterionError: If a criterion of one's own fails, or gives no scores of these heads.
@@ -103,7 +106,7 @@ def score(
         subject.prove_gates(examples.batches)
     gradients = None if spread is None else spread.gradients
     how = {name: getattr(scoring, name) for name in ("estimator", "seed", "response", "masks", "updates")}
-    asked = Examples(subject.model, examples, masked, differentiate=gradients, **how)
+    asked = asked or Examples(subject.model, examples, masked, differentiate=gradients, **how)
     scores = NORMALIZERS[scoring.normalize].score(check_finite(criterion.score(asked), scoring.criterion))
     return Scored(scores, vars(asked).get("_differentiated"), _about(scoring, criterion, subject, examples))
 

@@ -28,8 +28,7 @@ _SMALL = 2_000_000  # parameters below which one thread is enough; BERT-base has
 def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     """Load both and bring them together; what was decided by a fallback is noted.
 
-    Raises:
-        PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
+    A `PruneHeadsError` if the model or the task cannot be loaded, or do not fit.
     """
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own, skip_invalid=setup.skip_invalid)
     options: dict[str, Any] = {"label_order": setup.label_order, "doc_stride": setup.doc_stride}
@@ -104,11 +103,7 @@ def _n_threads() -> int:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first of CUDA, MPS and CPU that is there.
-
-    Raises:
-        PruneHeadsError: If a device is asked for that is not there.
-    """
+    """`auto` is the first of CUDA, MPS and CPU that is there; a `PruneHeadsError` if the one asked for is not."""
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     there = [device for device, is_there in has.items() if is_there]
     if name not in ("auto", *there):

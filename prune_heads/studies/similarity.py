@@ -37,12 +37,9 @@ def similar(setup: Setup, options: Similarity, reporter: Reporter) -> Found:
     """How alike heads are, their partners, clusters and places; and whether like heads stand in for each other.
 
     Heads of blocks that see the same tokens are compared: all of an encoder or a decoder; E, A and D of an
-    encoder-decoder each among themselves. Every second example is held out from the regressions.
-
-    Raises:
-        HeadDescriptorError: If a block is not there, or there are no two heads.
-        PruneHeadsError: If a run of pairs is of another model, or pairs cannot be measured.
-        UnfitError: If heads are too many to be compared.
+    encoder-decoder each among themselves. Every second example is held out from the regressions. A
+    `HeadDescriptorError` if a block is not there, or there are no two heads; a `PruneHeadsError` if a run of pairs is
+    of another model, or pairs cannot be measured; an `UnfitError` if heads are too many to be compared.
     """
     study, lab = Study("similar", reporter), Lab(setup, reporter)
     subject = lab.subject

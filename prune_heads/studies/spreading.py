@@ -32,6 +32,9 @@ from prune_heads.tasks.task import Split
 _PARTS_A_WORKER = 4  # of the batches: the last worker keeps the others waiting for a quarter of its share at most
 
 
+_Asked = tuple[Predictions, Iterable[HeadMask]]
+
+
 class _Part(NamedTuple):
     """Something to do on one split."""
 
@@ -72,13 +75,7 @@ class Spread:
         found = self._run("scoring", [examples], parts)
         return gradient.in_file_order((row for rows in found for row in rows), examples.subject.model, batches)
 
-    def answers(
-        self,
-        asked: Sequence[tuple[Predictions, Iterable[HeadMask]]],
-        *,
-        memory: int | None = None,
-        compiled: bool = False,
-    ) -> None:
+    def answers(self, asked: Sequence[_Asked], *, memory: int | None = None, compiled: bool = False) -> None:
         """See to it that the store has the predictions under these masks, of each split; errors as of `gradients`.
 
         Args:

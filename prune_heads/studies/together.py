@@ -45,16 +45,8 @@ def together(
         low, high = np.array([score_interval(gained, lost, differences.n_examples, inside) for gained, lost in flips]).T
     first, last = rank_intervals(found)
     estimates = shrunk(found.observed, found.steady_covariance, seed=seed)
-    numbers = {
-        "low": low,
-        "high": high,
-        "max_t": max_t(differences, seed=seed),
-        "first": first,
-        "last": last,
-        "lower_half": estimates.in_lower_half,
-        "shrunk": estimates.values,
-        "shrunk_error": estimates.errors,
-    }
+    numbers = {"low": low, "high": high, "max_t": max_t(differences, seed=seed), "first": first, "last": last}
+    numbers |= {"lower_half": estimates.in_lower_half, "shrunk": estimates.values, "shrunk_error": estimates.errors}
     return {
         "n_groups": None if groups is None else differences.n_units,
         **{name: cells(np.asarray(of).tolist()) for name, of in numbers.items()},

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from prune_heads.checkpoints import loading, write_pruned, write_tokenizer
+from prune_heads.checkpoints import loading
 from prune_heads.errors import PruneHeadsError, RunError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory, write_json
@@ -201,8 +201,7 @@ class _Watch(transformers.TrainerCallback):
     def _keep(self, state: Any, kind: str, number: int, kept: Sequence[int]) -> None:
         if number in kept and state.is_world_process_zero:
             with new_directory(self.kept / f"{kind}-{number}") as folder:
-                write_pruned(self.subject.classifier.model, folder)
-                write_tokenizer(self.subject.classifier.tokenizer, folder)
+                self.subject.classifier.write(folder)
 
 
 def last_whole(work: Path, reporter: Reporter) -> Path | None:

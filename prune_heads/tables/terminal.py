@@ -35,15 +35,10 @@ def spans(*parts: str | tuple[str, str]) -> Text:
     return Text.assemble(*(line(part) if isinstance(part, str) else line(*part) for part in parts))
 
 
-def titled(title: str) -> Text:
-    """A title of its own: Rich would wrap a table's title at the width of the table."""
-    return line(title, "bold")
-
-
 def drawn(table: Table, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
     """The title, the table in bands below each other where it is too wide for one, its notes, what colours mean."""
     if table.title:
-        yield titled(table.title)
+        yield line(table.title, "bold")  # not Rich's own, which wraps at the width of the table
     yield from _Grid(table).bands(options.max_width)
     yield from map(line, table.notes)
     if table.colour_note and console.color_system and not console.no_color:
@@ -54,7 +49,7 @@ def drawn_page(page: Page) -> Iterator[RenderableType]:
     """The title if there is one, and the parts; an empty line after the title, and before and after each table."""
     before: Table | str | None = None
     if page.title:
-        yield titled(page.title)
+        yield line(page.title, "bold")
         before = Table.of("", ())
     for part in page.parts:
         if before is not None and (isinstance(part, Table) or isinstance(before, Table)):
@@ -154,9 +149,7 @@ def console(*, stderr: bool = False) -> Console:
 def speaking() -> Iterator[None]:
     """For what is written to stdout.
 
-    Raises:
-        PipeClosedError: If nobody reads it any more.
-        PruneHeadsError: If it cannot be written, e.g. to a full disk.
+    A `PipeClosedError` if nobody reads it any more; a `PruneHeadsError` if it cannot be written, e.g. to a full disk.
     """
     try:
         yield

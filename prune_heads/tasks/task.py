@@ -151,6 +151,8 @@ def task_of_rows(
 ) -> Task:
     """A task with one split, the rows, of what the model's head gives, or of what is asked.
 
+    A `DataError` if a column is not there; an `UnsupportedModelError` if the model has no config.
+
     Args:
         data: Rows with the objective's inputs, such as `text` and `text_pair`, and where there are labels `label`: a
             name, an index, or a score.
@@ -158,10 +160,6 @@ def task_of_rows(
         objective: What is asked; None: what the head gives.
         columns: How the inputs and `label` are called in the rows, where they are called otherwise; and `cluster`, what
             examples share that are alike.
-
-    Raises:
-        DataError: If a column is not there.
-        UnsupportedModelError: If the model has no config.
     """
     import datasets  # with pyarrow, takes a second
 

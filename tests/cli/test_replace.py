@@ -74,9 +74,12 @@ def test_orders_are_by_what_stands_in(invoke, on_sst2, tmp_path):
     assert values[0] != values[1]
     assert "pruned: 1:1 (--replace mean)" in invoke("evaluate", *how, "--heads", "1:1", "--replace", "mean").stdout
     found = made(invoke("correlate", *names, "--json"))
+    first, second = "tiny validation without-one", "tiny validation without-one (mean)"
     assert [each["name"] for each in found["series"]] == [
-        "tiny validation without-one",
-        "tiny validation without-one (mean)",
+        first,
+        f"{first}, log-likelihood",
+        second,
+        f"{second}, log-likelihood",
     ]
     curve = ("curve", *how, "--criterion", "ablation", "--steps", "2", "--replace", "resample", "--rescore")
     assert made(invoke(*curve, "--json"))["lines"][0]["rescored"]

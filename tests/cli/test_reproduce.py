@@ -13,8 +13,8 @@ from prune_heads import reproduction
 from prune_heads.cli.reproduce import Reproduction
 from prune_heads.execution.claims import NAME, Claims, Owner, held, machine
 from prune_heads.objectives import TASKS
-from prune_heads.options import Conditions, Setup
-from prune_heads.options.studies import Form
+from prune_heads.options import Setup
+from prune_heads.options.studies import Conditions, Form
 from prune_heads.paper import default_subjects, default_task
 from prune_heads.progress import Reporter
 from prune_heads.reporting.michel2019 import REPRODUCTIONS

@@ -17,11 +17,16 @@ NAMES = [*(f"gradient ({name})" for name in (*ESTIMATORS, RUNNING_SUM)), "ablati
 
 def test_every_criterion_and_estimator_has_a_look_of_its_own():
     assert set(LOOKS) == {*ESTIMATORS, RUNNING_SUM, *CRITERIA} - {"gradient"}
-    for part in ("colour", "dash", "marker"):
-        for group in (LOOKS, ATTENTION_LOOKS):
-            assert len({getattr(look, part) for look in group.values()}) == len(group), part
+    for group in (LOOKS, ATTENTION_LOOKS):
+        assert len({look.colour for look in group.values()}) == len(group)
+        assert len({(look.dash, look.marker) for look in group.values()}) == len(group)  # in print
     for a, b in itertools.combinations(LOOKS.values(), 2):
         assert sum(abs(x - y) for x, y in zip(to_rgb(a.colour), to_rgb(b.colour), strict=True)) > 0.3
+
+
+def test_a_name_inside_another_is_not_taken_for_it():
+    for name in CRITERIA:
+        assert looks_of([name])[name] == LOOKS.get(name, LOOKS["example"])
 
 
 def test_a_look_does_not_depend_on_what_stands_beside_it():

@@ -284,4 +284,4 @@ def test_means_are_tested_as_the_mean_is_column_by_column():
     assert (found[2].value, found[2].low, found[2].p_value) == (0, 0, 1)
     assert [test.p_value for test in compare_means(differences[:1], seed=1, n_resamples=99)] == [1, 1, 1]
     with pytest.raises(ValueError, match="some examples"):
-        compare_means(differences[:0], seed=1)
+        compare_means(differences[:0], seed=1, n_resamples=9)

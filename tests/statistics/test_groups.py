@@ -6,7 +6,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prune_heads.statistics.groups import clustered_mcnemar, group_t, numbered, sums_by_group
+from prune_heads.statistics.groups import clustered_mcnemar, numbered, sums_by_group
+from tests.statistics.grouped import group_t
 
 # 29 psychiatrists and their 135 patients (Petryshen, in Eliasziw and Donner, 1991, table II): how many patients of each
 # named an item as relevant that the psychiatrist did not, the other way round, and how many there were.

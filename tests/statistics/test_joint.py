@@ -6,9 +6,10 @@ import scipy.stats
 
 from prune_heads.statistics import METRICS
 from prune_heads.statistics.differences import mcnemar
-from prune_heads.statistics.groups import clustered_mcnemar, group_t, sums_by_group
+from prune_heads.statistics.groups import clustered_mcnemar, sums_by_group
 from prune_heads.statistics.joint import joint, max_t, mean_differences, metric_differences
 from prune_heads.statistics.ranking import rank_intervals, reliability, shrunk
+from tests.statistics.grouped import group_t
 
 NORMAL = 1e12  # degrees of freedom of a t distribution that is a normal one
 

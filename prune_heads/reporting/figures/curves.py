@@ -12,16 +12,7 @@ from prune_heads.reporting.figures import drawing, name_panels
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
 from prune_heads.reporting.sweep_results import seeds_sentence
-from prune_heads.reporting.words import (
-    ATTENTION,
-    Record,
-    metric_name,
-    metric_title,
-    number_of,
-    task_title,
-    whose,
-    with_number,
-)
+from prune_heads.reporting.words import ATTENTION, Record, metric_name, metric_title, task_title, whose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +24,7 @@ _APART = 0.6  # percent between the bars of two lines
 _UNKNOWN = "; a curve without bars: its record has no intervals"
 
 
-class _Curve(NamedTuple):
+class Curve(NamedTuple):
     """One line, with an interval of each point."""
 
     name: str
@@ -44,22 +35,22 @@ class _Curve(NamedTuple):
     is_band: bool = False  # else the ends are bars
 
 
-class _Panel(NamedTuple):
+class Panel(NamedTuple):
     """One pair of axes."""
 
     title: str
     metric: str
-    curves: Sequence[_Curve]
+    curves: Sequence[Curve]
     of: str = "heads pruned"  # what the share is of
     marks: Mapping[str, float | None] = {}  # style of a vertical line -> where it stands, in percent
 
 
 def curve_figure(record: Record) -> "Figure":
     """The headline metric of `prune-heads run --curve`, a line a split in shades of one colour (paper, figure 3)."""
-    named = {_measured_on(line): line for (line,) in lines(record).values()}
+    named = {line.measured_on: line for (line,) in lines(record).values()}
     first = next(iter(named.values()))
-    title = f"{whose(record)}: pruned by {first.label}" + (f"\n{_measured_on(first)}" if len(named) == 1 else "")
-    return _drawn([_panel(title, named, _shades(first, list(named)))], foot=_BARS)
+    title = f"{whose(record)}: pruned by {first.label}" + (f"\n{first.measured_on}" if len(named) == 1 else "")
+    return drawn([_panel(title, named, _shades(first, list(named)))], foot=_BARS)
 
 
 def criteria_figure(record: Record) -> "Figure":
@@ -67,9 +58,9 @@ def criteria_figure(record: Record) -> "Figure":
 
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
     """
-    shown = [_panel(_measured_on(same[0]), {line.label: line for line in same}) for same in lines(record).values()]
+    shown = [_panel(same[0].measured_on, {line.label: line for line in same}) for same in lines(record).values()]
     band = "; band: 95% of the draws, and their mean" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
-    return _drawn(shown, title=whose(record), foot=_BARS + band)
+    return drawn(shown, title=whose(record), foot=_BARS + band)
 
 
 def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str, Record] = {}) -> "Figure":
@@ -84,7 +75,7 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str
         seeds, kept = of_seeds.get(task), same[0].kept
         if len(same) > 1:
             kept = seeds and seeds["kept"]
-            title = f"{len(seeds['models'] if seeds else same)} models on {task_title(task)}\n{_measured_on(same[0])}"
+            title = f"{len(seeds['models'] if seeds else same)} models on {task_title(task)}\n{same[0].measured_on}"
             panel = panel._replace(title=title, curves=[_mean_of(same, panel.curves[0].look, seeds)])
         at = reached(kept, same[0].shares)
         shown.append(panel._replace(marks={"-": at[REACHED[0]], "--": at[REACHED[2]]}))
@@ -93,7 +84,7 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str
     foot += "; band: 95% interval of the mean over seeds" if True in several else ""
     if any(at is not None for panel in shown for at in panel.marks.values()):
         foot += "\na loss below the margin is shown up to the solid line, refuted from the dashed one"
-    return _drawn(shown, title=f"pruned by {same[0].label}", foot=foot)
+    return drawn(shown, title=f"pruned by {same[0].label}", foot=foot)
 
 
 def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
@@ -102,9 +93,9 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
     for name, epochs in trainings.items():
         first = next(iter(epochs.values()))
         named = {f"epoch {epoch}": line for epoch, line in epochs.items()}
-        title = f"{name} on {task_title(first.record['task'])}\n{_measured_on(first)}"
+        title = f"{name} on {task_title(first.record['task'])}\n{first.measured_on}"
         shown.append(_panel(title, named, _shades(first, [*reversed(named)])))
-    return _drawn(shown, title=f"pruned by {first.label}", foot=_BARS, has_base=False)
+    return drawn(shown, title=f"pruned by {first.label}", foot=_BARS, has_base=False)
 
 
 def kinds_figure(kinds: Mapping[str, Line]) -> "Figure":
@@ -112,7 +103,7 @@ def kinds_figure(kinds: Mapping[str, Line]) -> "Figure":
     named = {ATTENTION[letter]: line for letter, line in kinds.items()}
     looks = {ATTENTION[letter]: ATTENTION_LOOKS[letter] for letter in kinds}
     panel = _panel(_titled(next(iter(kinds.values()))), named, looks)
-    return _drawn([panel._replace(of="heads of one kind pruned")], foot=_BARS)
+    return drawn([panel._replace(of="heads of one kind pruned")], foot=_BARS)
 
 
 def estimator_curves(records: Sequence[Record]) -> "Figure":
@@ -120,7 +111,7 @@ def estimator_curves(records: Sequence[Record]) -> "Figure":
     found = [of_split for record in records for of_split in lines(record).values()]
     shown = [_panel(_titled(same[0]), {line.about["estimator"]: line for line in same}) for same in found]
     is_whole = all(line.ends for same in found for line in same)
-    return _drawn(shown, foot=_BARS if is_whole else _BARS + _UNKNOWN)
+    return drawn(shown, foot=_BARS if is_whole else _BARS + _UNKNOWN)
 
 
 def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
@@ -138,54 +129,50 @@ def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
             is_band = len(ends) < len(points)
             pairs = [(min(points[at]), max(points[at])) if is_band else ends[at] for at in points]
             middle = list(map(mean, points.values()))
-            curves.append(_Curve(line, list(points), middle, looks[line], np.transpose(pairs), is_band))
+            curves.append(Curve(line, list(points), middle, looks[line], np.transpose(pairs), is_band))
         title = f"{' / '.join(map(task_title, panel.title.split(' / ')))}\nn = {panel.n_examples:,}"
-        shown.append(_Panel(title, metric_title(panel.rows[0]["metric"]), curves))
+        shown.append(Panel(title, metric_title(panel.rows[0]["metric"]), curves))
     seeds = seeds_sentence(rows)
     band = f"\nwith a band: {seeds}" if seeds else ""
-    return _drawn(shown, title=name, foot=f"bars: 95% interval of the difference to all heads{band}", has_base=False)
+    return drawn(shown, title=name, foot=f"bars: 95% interval of the difference to all heads{band}", has_base=False)
 
 
-def _panel(title: str, named: Mapping[str, Line], looks: Mapping[str, Look] | None = None) -> _Panel:
+def _panel(title: str, named: Mapping[str, Line], looks: Mapping[str, Look] | None = None) -> Panel:
     """Lines of one metric by their names, with bars where their intervals are known; of several draws, a band."""
     looks = looks or looks_of(named)
     curves = [
-        _Curve(name, line.shares, list(line.values.values()), looks[name], line.ends, line.about.get("n_draws", 1) > 1)
+        Curve(name, line.shares, list(line.values.values()), looks[name], line.ends, line.about.get("n_draws", 1) > 1)
         for name, line in named.items()
     ]
     record = next(iter(named.values())).record
-    return _Panel(title, metric_name(record), curves, pruned(record))
+    return Panel(title, metric_name(record), curves, pruned(record))
 
 
 def _titled(line: Line) -> str:
     """Of which model, on what, and how many examples."""
-    return f"{whose(line.record)}\n{_measured_on(line)}"
-
-
-def _measured_on(line: Line) -> str:
-    return with_number(line.split, number_of(line.record, line.split))
+    return f"{whose(line.record)}\n{line.measured_on}"
 
 
 def _shades(line: Line, names: Sequence[str]) -> dict[str, Look]:
     return dict(zip(names, shaded(looks_of([line.label])[line.label], len(names)), strict=True))
 
 
-def _mean_of(same: Sequence[Line], look: Look, seeds: Record | None) -> _Curve:
+def _mean_of(same: Sequence[Line], look: Look, seeds: Record | None) -> Curve:
     """The mean of several models at the shares that were asked of all of them, in a band from lowest to highest.
 
     Of a record of seeds its intervals are the band.
     """
     if seeds is not None:
         of = {key: [point[key] for point in seeds["points"]] for key in ("value", "low", "high")}
-        return _Curve(same[0].label, same[0].shares, of["value"], look, (of["low"], of["high"]), is_band=True)
+        return Curve(same[0].label, same[0].shares, of["value"], look, (of["low"], of["high"]), is_band=True)
     asked = [percent for percent in same[0].values if all(percent in line.values for line in same)]
     shares = [dict(zip(line.values, line.shares, strict=True)) for line in same]
     x = np.mean([[of_line[percent] for percent in asked] for of_line in shares], axis=0)
     values = np.array([[line.values[percent] for percent in asked] for line in same])
-    return _Curve(same[0].label, x, values.mean(0), look, np.stack((values.min(0), values.max(0))), is_band=True)
+    return Curve(same[0].label, x, values.mean(0), look, np.stack((values.min(0), values.max(0))), is_band=True)
 
 
-def _drawn(shown: Sequence[_Panel], *, foot: str, title: str = "", has_base: bool = True) -> "Figure":
+def drawn(shown: Sequence[Panel], *, foot: str, title: str = "", has_base: bool = True) -> "Figure":
     """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`."""
     n_columns = 2 if len(shown) == 4 else min(3, len(shown))
     width, height = 0.4 + (3.2 if len(shown) > 1 else 5.2) * n_columns, 0.8 + 2.9 * -(-len(shown) // n_columns)

@@ -1,4 +1,4 @@
-"""A number a head: maps of scores and of differences, their histogram, and two measurements against each other."""
+"""A number a head: maps of scores and differences, their histogram, two measurements against each other; pairs."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,22 +8,12 @@ from numpy.typing import NDArray
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
+from prune_heads.reporting import words
 from prune_heads.reporting.ablation import CORRECTED, KINDS, differences, head_rows, points
 from prune_heads.reporting.figures import drawing, name_panels, name_points
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS
 from prune_heads.reporting.figures.maps import cells, grid_of, heads_map, map_panels, scale_beside
-from prune_heads.reporting.words import (
-    ATTENTION,
-    Record,
-    interval,
-    layer_names,
-    metric_name,
-    scale_of,
-    scores_of,
-    split_title,
-    whose,
-    with_number,
-)
+from prune_heads.reporting.words import Record
 from prune_heads.studies.correlating import LOSS, SCORE
 
 if TYPE_CHECKING:
@@ -33,6 +23,7 @@ if TYPE_CHECKING:
 _BINS = 24
 _NARROW = 0.001  # width of a bin where no head changes a metric that is not on a grid
 _NAMED = 3  # heads that are named in a scatter, the farthest from the middle, where there is room
+_N_NAMED = 5  # pairs that are named, those that interact most
 _PLAIN = ATTENTION_LOOKS["E"]  # of blocks that are of one kind
 _BLUE, _RED = _PLAIN.colour, "crimson"
 
@@ -45,17 +36,17 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
     from matplotlib.patheffects import withStroke
 
     counts = HeadCounts.described(report["blocks"])
-    grid = grid_of(counts.rows(scores_of(report)))
-    scale, digits = scale_of(grid[~np.isnan(grid)])
+    grid = grid_of(counts.rows(words.scores_of(report)))
+    scale, digits = words.scale_of(grid[~np.isnan(grid)])
 
     def shown(value: float) -> str:
         return f"{value / scale:.{digits}f}"
 
     made = report["criterion"] + (f" ({report['estimator']})" if report["estimator"] else "")
     norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
-    on = f"\n{with_number(report['split'], report['n_examples'])}" if report["split"] else ""
+    on = f"\n{words.with_number(report['split'], report['n_examples'])}" if report["split"] else ""
     with map_panels([grid]) as (figure, (axes,)):
-        image = heads_map(axes, grid, layer_names(report), shown, cmap="viridis")
+        image = heads_map(axes, grid, words.layer_names(report), shown, cmap="viridis")
         axes.set_title(f"importance by {made}{norm}{on}", fontsize=11)
         unit = "" if scale == 1 else f", in units of {scale:g}"
         scale_beside(figure, image, f"importance{unit}", format=lambda value, _: shown(value))
@@ -79,7 +70,7 @@ def agreement_figure(records: Sequence[Record]) -> "Figure":
     n_rows = -(-len(records) // n_columns)
     with drawing(0.4 + 3.1 * n_columns, 0.5 + 2.7 * n_rows, len(records), n_columns) as (figure, panels):
         for axes, record in zip(panels, records, strict=True):
-            axes.set_title(f"{whose(record)}, n = {record['scored_on']['n_examples']:,}", fontsize=10)
+            axes.set_title(f"{words.whose(record)}, n = {record['scored_on']['n_examples']:,}", fontsize=10)
             names = [line["estimator"] for line in record["lines"]]
             grid = np.eye(len(names))
             for pair in record["pairs"]:
@@ -108,13 +99,13 @@ def ablation_maps(record: Record) -> "Figure":
     with map_panels(grids) as (figure, panels):
         for axes, table, grid in zip(panels, tables, grids, strict=True):
             numbers = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
-            image = heads_map(axes, grid, layer_names(table), lambda value: points(value / 100), **numbers)
+            image = heads_map(axes, grid, words.layer_names(table), lambda value: points(value / 100), **numbers)
             for layer, row in enumerate(differences(table)):
                 for head, cell in enumerate(row):
                     if cell and cell.mark == CORRECTED:
                         looks: dict[str, Any] = {"fill": False, "linewidth": 1.2, "path_effects": [light]}
                         axes.add_patch(Rectangle((head - 0.45, layer - 0.44), 0.9, 0.88, **looks))
-            scale_beside(figure, image, f"difference in {metric_name(record)}, points")
+            scale_beside(figure, image, f"difference in {words.metric_name(record)}, points")
         name_panels(figure, panels, _title(record), _splits(tables))
         n_tests, alpha = np.count_nonzero(~np.isnan(grids[0])), tables[0]["alpha"]
         figure.supxlabel(f"framed: p < {alpha:g} after Holm's correction over {n_tests} heads", fontsize=8)
@@ -136,7 +127,7 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
             axes.set_ylabel("heads")
             axes.locator_params("y", integer=True)
             axes.legend(frameon=False, loc="best")
-        panels[-1].set_xlabel(f"{metric_name(record)} {KINDS[record['kind']]}")
+        panels[-1].set_xlabel(f"{words.metric_name(record)} {KINDS[record['kind']]}")
         of = " of the encoder's self-attention" if of_encoder else ""
         name_panels(figure, panels, _title(record) + of, _splits(tables))
     return figure
@@ -145,10 +136,10 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
 def ablation_scatter(record: Record) -> "Figure":
     """The differences on two splits against each other (paper, figure 2), a panel a pair; a point is a head."""
     tables = {table["split"]: table["delta"] for table in record["tables"]}
-    measure = f"difference in {metric_name(record)}, points"
-    sides = {split: (f"{split_title(split)}:\n{measure}", 100 * grid_of(delta)) for split, delta in tables.items()}
+    ends = f":\ndifference in {words.metric_name(record)}, points"
+    sides = {split: (words.split_title(split) + ends, 100 * grid_of(delta)) for split, delta in tables.items()}
     pairs = [(sides[pair["first"]], sides[pair["second"]], pair) for pair in record["correlations"]]
-    return _scatter(_title(record), pairs, layer_names(record["tables"][0]))
+    return _scatter(_title(record), pairs, words.layer_names(record["tables"][0]))
 
 
 def correlation_scatters(record: Record) -> dict[str, "Figure"]:
@@ -189,12 +180,12 @@ def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Se
                 own = [i for i, each in enumerate(kinds) if each == kind]
                 colour, _, marker, _ = ATTENTION_LOOKS.get(kind, _PLAIN)
                 looks: dict[str, Any] = {"color": colour, "markersize": 5, "alpha": 0.7, "markeredgewidth": 0}
-                axes.plot(x[own].ravel(), y[own].ravel(), marker, label=ATTENTION.get(kind), **looks)
+                axes.plot(x[own].ravel(), y[own].ravel(), marker, label=words.ATTENTION.get(kind), **looks)
             if len(set(kinds)) > 1:
                 axes.legend(frameon=False, loc="best", fontsize=9)
             axes.set(xlabel=across, ylabel=up, box_aspect=1)
             axes.margins(0.08)
-        name_panels(figure, panels, title, [f"Pearson r {interval(pair, 'pearson')}" for *_, pair in pairs])
+        name_panels(figure, panels, title, [f"Pearson r {words.interval(pair, 'pearson')}" for *_, pair in pairs])
         for axes, ((_, x), (_, y), _) in zip(panels, pairs, strict=True):
             _name_the_farthest(figure, axes, x, y, named)
     return figure
@@ -213,12 +204,70 @@ def _name_the_farthest(
     name_points(figure, axes, points[order], named, 9)
 
 
+def pairs_figure(record: Record) -> "Figure":
+    """The interaction of each pair against the smaller of its heads' own losses, a panel a split; a point is a pair.
+
+    Bars are 95% intervals. Pairs above zero stand in for each other: far left, each looks useless alone. Pairs that
+    interact after Holm's correction are filled.
+    """
+    tables = record["pairs"]
+    with drawing(5.2 * len(tables), 4.6, len(tables), len(tables)) as (figure, panels):
+        figure.suptitle(f"{words.whose(record)}: pairs of heads", fontsize=11)
+        figure.supxlabel("filled: after Holm's correction; above 0 they stand in for each other", fontsize=8)
+        for axes, table in zip(panels, tables, strict=True):
+            rows = sorted(table["rows"], key=lambda row: -abs(row["interaction"]))
+            x = np.array([min(row["first_loss"], row["second_loss"]) for row in rows])
+            y, low, high, p = np.array([[row[of] for of in ("interaction", "low", "high", "p_holm")] for row in rows]).T
+            found = p < table["alpha"]
+            axes.axhline(0, color="0.6", linewidth=0.8)
+            axes.vlines(x, low, high, color="0.75", linewidth=0.8, zorder=0)
+            axes.plot(x[~found], y[~found], "o", color="#31688e", markerfacecolor="white", markersize=4)
+            axes.plot(x[found], y[found], "o", color="#d1495b", markersize=4.5)
+            axes.set(xlabel="smaller loss of the two heads alone (nats an example)", ylabel="interaction (nats)")
+            axes.set_title(words.with_number(table["split"], table["n_examples"]), fontsize=10)
+            axes.margins(0.12)
+            axes.locator_params(axis="x", nbins=6)  # numbers of four digits need their room
+            named = [f"{row['first']} {row['second']}" for row in rows[:_N_NAMED]]
+            name_points(figure, axes, np.stack([x, y], axis=1), named, 8)
+    return figure
+
+
+def similarity_figure(record: Record) -> "Figure":
+    """Of each group of heads the distances, and their places in a plane, in the colours of their layers."""
+    from scipy.spatial.distance import squareform
+
+    groups = record["groups"]
+    with drawing(11.5, 5.2 * len(groups), 2 * len(groups), 2) as (figure, panels):
+        figure.suptitle(f"{words.whose(record)}, n = {record['n_examples']:,}: how alike heads are", fontsize=11)
+        for left, right, group in zip(panels[::2], panels[1::2], groups, strict=True):
+            layers, listed = [head.rpartition(":")[0] for head in group["heads"]], np.array(group[group["by"]])
+            names = list(dict.fromkeys(layers))
+            is_map, starts = group["by"] == "js", np.array([layers.index(name) for name in names]) - 0.5
+            image = left.imshow(squareform(listed if is_map else 1 - listed), cmap="viridis_r")
+            left.set_xticks(starts, names, ha="left")
+            left.set_yticks(starts, names, va="top")
+            left.set(xlabel="layer, heads in order", ylabel="layer")
+            label = "Jensen-Shannon divergence of maps (nats)" if is_map else "1 - CKA of outputs"
+            figure.colorbar(image, cax=left.inset_axes((1.03, 0, 0.04, 1)), label=label)
+            x, y = points = np.transpose(group["places"])
+            shades = [names.index(layer) / max(1, len(names) - 1) for layer in layers]
+            drawn = right.scatter(x, y, s=36, c=shades, vmin=0, vmax=1.09, alpha=0.85)  # the lightest yellow is faint
+            right.set_title(f"places that show {group['shown']:.0%} of the squared distances", fontsize=10)
+            titles = [f"layer {name}" for name in names]
+            looks: dict[str, Any] = {"frameon": False, "fontsize": 8, "loc": "center left", "bbox_to_anchor": (1, 0.5)}
+            right.legend(drawn.legend_elements(num=sorted(set(shades)))[0], titles, **looks)
+            right.margins(0.08)
+            right.set_aspect("equal", adjustable="datalim")
+            name_points(figure, right, points.T, group["heads"], 6.5)
+    return figure
+
+
 def _title(record: Record) -> str:
-    return f"{whose(record)}: {KINDS[record['kind']]}"
+    return f"{words.whose(record)}: {KINDS[record['kind']]}"
 
 
 def _splits(tables: Sequence[Record]) -> list[str]:
-    return [with_number(table["split"], table["n_examples"]) for table in tables]
+    return [words.with_number(table["split"], table["n_examples"]) for table in tables]
 
 
 def _edges(values: Sequence[float], base: float, n_examples: int | None) -> list[float]:

@@ -1,11 +1,17 @@
 """How lines look: a criterion has one colour, dash and marker in every figure, whatever it is drawn beside.
 
-Most colours are those of Okabe and Ito (2008), which the colour-blind can tell apart; dash and marker do so in print.
+They are in `looks.toml`. Most colours are those of Okabe and Ito (2008), which the colour-blind can tell apart; dash
+and marker do so in print.
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
+from importlib import resources
+from itertools import cycle
 from typing import NamedTuple
+
+from prune_heads.options.scoring import CRITERIA
 
 Dash = str | tuple[int, tuple[float, ...]]  # as matplotlib takes it
 
@@ -19,35 +25,27 @@ class Look(NamedTuple):
     is_open: bool = False  # whether its markers are rings
 
 
-LOOKS: Mapping[str, Look] = {
-    "example": Look("#0072b2"),
-    "ablation": Look("#e69f00", (0, (5, 2)), "s"),
-    "magnitude": Look("#009e73", (0, (2, 1.5)), "^"),
-    "random": Look("#737373", (0, (6, 2, 1, 2)), "D"),
-    "token": Look("#d55e00", (0, (8, 2)), "v"),
-    "batch": Look("#56b4e9", (0, (4, 1, 1, 1)), "P"),
-    "fisher": Look("#cc79a7", (0, (3, 1)), "X"),
-    "signed": Look("#000000", (0, (1, 1)), "<"),
-    "running sum": Look("#882255", (0, (6, 1, 1, 1, 1, 1)), ">"),
-}
+_TABLE = tomllib.loads((resources.files("prune_heads.reporting") / "looks.toml").read_text("utf-8"))
+
+
+def _look(colour: str, marker: str, dash: Iterable[float] = ()) -> Look:
+    return Look(colour, (0, found) if (found := tuple(dash)) else "-", marker)
+
+
+def _further() -> dict[str, Look]:
+    """Criteria that the table does not name, in the order of theirs: dashes and markers by turns."""
+    more, named = _TABLE["further"], {"gradient", *_TABLE["lines"]}
+    looks = zip(more["colours"], cycle(more["markers"]), cycle(more["dashes"]), strict=False)
+    return {name: _look(*look) for name, look in zip((n for n in CRITERIA if n not in named), looks, strict=False)}
+
+
+LOOKS: Mapping[str, Look] = {name: _look(**row) for name, row in _TABLE["lines"].items()} | _further()
 """Estimator, or criterion where that has none -> the look of its line."""
 
 _BY_WORD = {**LOOKS, "gradient": LOOKS["example"]}  # where the estimator is not said
 _RESCORED = "re-scored"
-_OTHERS = (
-    Look("#332288", "-", "h"),
-    Look("#44aa99", (0, (5, 2)), "p"),
-    Look("#aa4499", (0, (2, 1.5)), "d"),
-    Look("#999933", (0, (6, 2, 1, 2)), "8"),
-    Look("#117733", (0, (1, 1)), "*"),
-    Look("#661100", (0, (8, 2)), "H"),
-)
-
-ATTENTION_LOOKS: Mapping[str, Look] = {
-    "E": Look("#31688e"),
-    "A": Look("#d1495b", (0, (5, 2)), "s"),
-    "D": Look("#e0a030", (0, (2, 1.5)), "^"),
-}
+_OTHERS = tuple(_look(**row) for row in _TABLE["others"])
+ATTENTION_LOOKS: Mapping[str, Look] = {letter: _look(**row) for letter, row in _TABLE["attention"].items()}
 """Letter of a kind of blocks -> the look of its line, or of its heads."""
 
 
@@ -58,7 +56,7 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     """
     found: dict[str, Look] = {}
     for name in names:
-        known = next((look for word, look in _BY_WORD.items() if re.search(rf"\b{word}\b", name)), None)
+        known = next((look for word, look in _BY_WORD.items() if re.search(rf"(?<![\w-]){word}(?![\w-])", name)), None)
         look = known and known._replace(is_open=_RESCORED in name)
         if look is None or look in found.values():
             look = next((other for other in _OTHERS if other not in found.values()), _OTHERS[len(found) % len(_OTHERS)])

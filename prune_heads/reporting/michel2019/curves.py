@@ -32,9 +32,11 @@ def figure3(records: Records) -> Shown:
     every = records["orders"]
     of_each = [_first(record) for record in every]
     percents = sorted({percent for same in of_each for line in same for percent in line.values})
+    also, words = _about_margins(of_each)
     rows: list[Row] = [
-        {"subject": f"{subject_of(line.record)}, {metric_name(line.record)}", "order": line.label}
-        | {_PUBLISHED: None, **reached(line.kept, list(line.values)), **_shares(line.values, percents)}
+        {"subject": f"{subject_of(line.record)}, {metric_name(line.record)}", "order": line.label, _PUBLISHED: None}
+        | (reached(line.kept, list(line.values)) if also["tested"] else {})
+        | _shares(line.values, percents)
         for same in of_each
         for line in same
     ]
@@ -49,7 +51,6 @@ def figure3(records: Records) -> Shown:
                 subject = {"subject": f"replication: bert-base-uncased on {task}", "order": order}
                 rows.append(subject | _shares(near, near))
     forms = {**dict.fromkeys((_PUBLISHED, *REACHED), ".0f"), **dict.fromkeys(_shares({}, percents), ".4f")}
-    also, words = _about_margins(of_each)
     table = table_of("figure3", every, rows, also, forms, **words)
     figures = drawn(curves.criteria_figure, every)
     if len(every) == 1:
@@ -90,19 +91,19 @@ def figure5(records: Records) -> Shown:
     for record in every:
         model, _, epoch = record["model"]["name"].rpartition("/epoch-")
         trainings.setdefault(model, {})[int(epoch)] = _first(record)[0]
+    also, words = _about_margins(map(_first, every))
     for name, epochs in trainings.items():
         *_, last = epochs.values()
         for epoch, line in epochs.items():
             rank, values = correlate(_scores(line), _scores(last))["spearman"], line.values
             rows.append(
                 {"model": name, "epoch": epoch, **_shares(values, _SHARES)}
-                | reached(line.kept if values[0] > values[100] else None, list(values))
+                | (reached(line.kept if values[0] > values[100] else None, list(values)) if also["tested"] else {})
                 | {"rank r with last": rank["value"], "95% interval": None if line is last else ends(rank)}
             )
     theirs = published()["figure5"]
     bleu = ", ".join(f"{value} after {epoch}" for epoch, value in zip(theirs["epoch"], theirs["bleu"], strict=True))
     tasks = " and ".join(dict.fromkeys(record["task"] for record in every))
-    also, words = _about_margins(map(_first, every))
     words |= {"metric": metric_name(every[0]), "published": bleu, "tasks": tasks}
     table = table_of("figure5", every[:1], rows, also, dict.fromkeys(_shares({}, _SHARES), ".4f"), **words)
     return Shown(table, {"": curves.epochs_figure(trainings)})
@@ -118,7 +119,7 @@ def figure6(records: Records) -> Shown:
         by_task.setdefault(record["task"], []).append(_first(record)[0])
     theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
     joint, lone = records.get("seeds", ()), list[str]()
-    of_seeds = {record["task"]: record for record in joint}
+    of_seeds, (also, words) = {record["task"]: record for record in joint}, _about_margins(by_task.values(), joint)
     for task, same in by_task.items():
         first = same[0].record
         shown = [(line.record["model"]["name"], line.points, line.kept) for line in same]
@@ -132,8 +133,8 @@ def figure6(records: Records) -> Shown:
         for name, points, kept in shown:
             row: Row = {"task": task, "model": name, "metric": metric_name(first), "whole": points[0]["value"]}
             row |= {"95% interval": ends(points[0])} if of_seeds else {}
-            rows.append({**row, _PUBLISHED: up_to, **reached(kept, [point["percent"] for point in points])})
-    also, words = _about_margins(by_task.values())
+            shares = reached(kept, [point["percent"] for point in points]) if also["tested"] else {}
+            rows.append({**row, _PUBLISHED: up_to, **shares})
     also |= {"seeds": bool(of_seeds), "lone": bool(lone)}
     words["also_of"] = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, every)) else ""
     table = table_of("figure6", every, rows, also, lone=", ".join(lone), **words)
@@ -152,12 +153,16 @@ def _by_seed(records: Iterable[Record]) -> Iterator[Row]:
             yield row | {"seeds' share, %": None if share is None else 100 * found["share"], "its interval": share}
 
 
-def _about_margins(every: Iterable[Sequence[Line]]) -> tuple[dict[str, bool], Row]:
-    """Which sentences are said of the margins of the lines of each subject, and their words."""
+def _about_margins(every: Iterable[Sequence[Line]], joint: Iterable[Record] = ()) -> tuple[dict[str, bool], Row]:
+    """Which sentences are said of tests against a margin, of the lines of each subject and of seeds; their words.
+
+    Where none was `tested`, nothing is said of margins, and no table has columns for them.
+    """
     found = [line for same in every for line in same]
+    tests = [kept for kept in (*(line.kept for line in found), *(each["kept"] for each in joint)) if kept is not None]
     lacking = dict.fromkeys(subject_of(line.record) for line in found if line.kept is None)
-    margins = {100 * line.kept["margin"] for line in found if line.kept is not None} or {1}
-    return {"untested": bool(lacking)}, {"loss": _alternatives(margins), "lacking": ", ".join(lacking)}
+    words = {"loss": _alternatives(100 * kept["margin"] for kept in tests), "lacking": ", ".join(lacking)}
+    return {"tested": bool(tests), "untested": bool(tests and lacking)}, words
 
 
 def _shares(values: Mapping[float, Any], percents: Iterable[float]) -> Row:

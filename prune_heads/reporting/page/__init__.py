@@ -57,11 +57,7 @@ def write_page(paths: Sequence[Path], target: Path, *, overwrite: bool = False) 
 
 
 def page_of(runs: Sequence[Run]) -> tuple[bytes, dict[str, Any]]:
-    """The HTML, and what its script draws: as many maps of attention as fit into `MOST_BYTES`.
-
-    Raises:
-        RunError: If a record is damaged.
-    """
+    """The HTML, and what its script draws: as many maps as fit into `MOST_BYTES`; a `RunError` of a damaged record."""
     data, about = page_data(runs), list(map(_about, runs))
     for most in _MAPS:
         for split in data["examples"]:

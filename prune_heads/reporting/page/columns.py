@@ -32,8 +32,7 @@ _KINDS = {"without-one": "without the head", "only-one": "with the head alone in
 def columns(runs: Sequence[Run], counts: HeadCounts) -> list[Column]:
     """All columns of all runs, each once, with its `task` and the `source` it is from.
 
-    Raises:
-        RunError: If a record is damaged, or its columns do not have the heads of the model.
+    A `RunError` if a record is damaged, or its columns do not have the heads of the model.
     """
     found: list[Column] = []
     for run in runs:

@@ -19,8 +19,7 @@ Row = dict[str, Any]
 def page_data(runs: Sequence[Run]) -> Row:
     """The value that the script of the page draws; its types are in `script/1-base.js`.
 
-    Raises:
-        RunError: If a record is damaged, or no run says how many heads there are.
+    A `RunError` if a record is damaged, or no run says how many heads there are.
     """
     blocks, counts = _described(runs)
     names = [f"{label}:{head + 1}" for label, n in zip(counts.names(), counts, strict=True) for head in range(n)]

@@ -49,9 +49,7 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     """The runs at these paths, each once: folders of `--output`, or records.
 
     Weights of another type have another fingerprint: runs in float32 and bfloat16 are of one model if its name is one.
-
-    Raises:
-        RunError: If one is no run, or of another command, format or model than the others.
+    A `RunError` if one is no run, or of another command, format or model than the others.
     """
     runs = [_read(path) for path in dict.fromkeys(path.resolve() for path in paths)]
     of_type: dict[str | None, Record] = {}
