@@ -32,7 +32,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study, check_output
 from prune_heads.store import PredictionStore
-from prune_heads.studies.plants import STEPS, Plant, Sites, confirmed, copied, effects, marked, noisy, reading
+from prune_heads.studies.plants import STEPS, Plant, Sites, confirmed, copied, marked, noisy, reading
 from prune_heads.studies.setup import identify, load_split, load_subject
 from prune_heads.surgery import removed_heads, zero_heads
 from prune_heads.tasks.task import Split, load_task
@@ -74,7 +74,7 @@ def plant(setup: Setup, options: Planting, reporter: Reporter, folder: NewFolder
     words = unused_words(subject, list(loaded.values()), len(SHARES))
     labels = {"feature": 0, "rare": len(spec.labels) - 1}
     examples, needed = _predictions(subject, loaded["train"], reporter), sum(N_PLANTED.values())
-    sites = Sites(effects(examples), needed, rng)
+    sites = Sites(examples, needed, rng)
     study.lap("ablate")
     train_on = loaded["train"]
     plants = [noisy(examples, sites, rng) for _ in range(N_PLANTED["noise"])]  # first, since others are trained beside
@@ -121,9 +121,7 @@ def unused_words(subject: Subject, splits: Sequence[Split], n: int) -> list[str]
     used = {int(i) for split in splits for i in np.unique(subject.tokens(split).inputs["input_ids"].values)}
     vocabulary = sorted(word for word in tokenizer.get_vocab() if word.isalpha() and len(word) > 3)
     found = []
-    for word in [*vocabulary, tokenizer.mask_token, tokenizer.unk_token]:
-        if word is None:
-            continue
+    for word in filter(None, [*vocabulary, tokenizer.mask_token, tokenizer.unk_token]):
         ids = tokenizer(f"{word} {word}", add_special_tokens=False)["input_ids"]
         if len(ids) == 2 and ids[0] == ids[1] not in used:
             found.append(word)

@@ -87,16 +87,17 @@ def confirmed(predictions: Predictions, plant: Plant, sure: float = SURE) -> dic
 class Sites:
     """Heads to be overwritten: of the half that is needed least, in an order drawn from the seed.
 
-    `effects` are what is lost without each head, `needed` is the number of heads to be overwritten.
+    `predictions` say what is lost without each head, `needed` is the number of heads to be overwritten.
     """
 
-    def __init__(self, effects: Mapping[Head, float], needed: int, rng: np.random.Generator) -> None:
-        ranked = sorted(effects, key=lambda head: effects[head])
+    def __init__(self, predictions: Predictions, needed: int, rng: np.random.Generator) -> None:
+        masks = ablations("without-one", predictions.gone)
+        lost = _losses(predictions, list(masks.values())).mean(axis=0)
+        ranked = [list(masks)[i] for i in np.argsort(lost, kind="stable")]
         half = ranked[: max(len(ranked) // 2, needed)]
         if len(ranked) < 2 * needed:
-            raise UnfitError(
-                f"a model must have {2 * needed} heads to plant {needed} in it; this one has {len(ranked)}"
-            )
+            must = f"a model must have {2 * needed} heads to plant {needed} in it"
+            raise UnfitError(f"{must}; this one has {len(ranked)}. Take a larger one")
         n_blocks = 1 + max(block for block, _ in ranked)
         self.early, self.late = range(n_blocks // 2), range(n_blocks * 2 // 3, n_blocks)
         self.left = [half[i] for i in rng.permutation(len(half))]
@@ -118,12 +119,6 @@ def _losses(predictions: Predictions, masks: Sequence[HeadMask]) -> NDArray[np.f
 def _mean(losses: NDArray[np.float64]) -> tuple[float, float]:
     error = standard_error(losses[:, None])
     return float(losses.mean()), float("inf") if error is None else float(error[0])
-
-
-def effects(predictions: Predictions) -> dict[Head, float]:
-    """Mean loss of the response without each head alone."""
-    masks = ablations("without-one", predictions.gone)
-    return dict(zip(masks, _losses(predictions, list(masks.values())).mean(axis=0).tolist(), strict=True))
 
 
 def _owned(model: nn.Module, head: Head) -> Iterator[tuple[Tensor, int, Tensor]]:
@@ -159,8 +154,7 @@ def noisy(predictions: Predictions, sites: Sites, rng: np.random.Generator) -> P
     model = predictions.subject.model
     for _ in range(min(_TRIES, len(sites.left))):
         head = sites.take(sites.early)
-        own = _held(model, head)
-        random = _random(model, head, rng)
+        own, random = _held(model, head), _random(model, head, rng)
         for scale in 0.5 * 1.5 ** np.arange(12):
             _put(model, head, [value * scale for value in random])
             if confirmed(predictions, plant := Plant("noise", (head,)), 2 * SURE)["is_confirmed"]:
@@ -200,7 +194,7 @@ def copied(subject: Subject, sites: Sites, split: Split, rng: np.random.Generato
 
     own = _held(subject.model, source)
     own[0] = own[0] * _SHARE
-    _train(subject, pair, [own, own], loss, progress)
+    _train(subject.model, pair, [own, own], loss, progress)
     return Plant("copies", pair)
 
 
@@ -219,7 +213,7 @@ def reading(
         read = subject.objective.losses(run(batch), batch).mean()
         return read + _apart(subject, run, plain, wanted)
 
-    _train(subject, (head,), [_random(subject.model, head, rng)], loss, progress)
+    _train(subject.model, (head,), [_random(subject.model, head, rng)], loss, progress)
     return replace(mark, heads=(head,))
 
 
@@ -234,17 +228,9 @@ def _apart(subject: Subject, run: Run, batch: Batch, wanted: Tensor, gates: Sequ
 
 
 def _train(
-    subject: Subject,
-    heads: Sequence[Head],
-    start: Sequence[Sequence[Tensor]],
-    loss: Callable[[Run], Tensor],
-    progress: Progress,
+    model: nn.Module, heads: Sequence[Head], start: Sequence[Any], loss: Callable[[Run], Tensor], progress: Progress
 ) -> None:
-    """Train these heads alone, from these weights; the model stays as it is until they are trained.
-
-    A `NotFiniteError` if they do not stay finite.
-    """
-    model = subject.model
+    """Train these heads alone, from these weights, while the model stays as it is; they must stay finite."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     values = [[value.clone().requires_grad_() for value in each] for each in start]
     optimizer = torch.optim.Adam([value for each in values for value in each], _RATE)
