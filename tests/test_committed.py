@@ -1,6 +1,7 @@
 """What is committed is found again: a clean clone computes nothing anew that has a record."""
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ SUBJECTS = {
     name: planned(name, PAPER / f"{name}.toml", {}) for name in REPRODUCTIONS if name not in ("table4", "figure5")
 }
 """Those of table 4 are timed here and now; those of figure 5 are checkpoints, which must be trained first."""
+
+OLDER = ("curve", "orders")
+"""Studies whose committed records hold no margin and no scoring samples: they are run again until then."""
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -42,14 +46,14 @@ def test_records_of_the_paper(shared, monkeypatch, model):
         for name, subjects in SUBJECTS.items()
         for each in subjects
         for study in REPRODUCTIONS[name].studies
-        if Path(each.setup.model).name == model
+        if Path(each.setup.model).name == model and study not in OLDER
     }
     assert len(wanted) > 2
     for (study, setup), asked in wanted.items():
         file = ROOT / "results/michel2019/records" / reproduction.record_name(setup, study)
         reporter.notes.clear()
         try:
-            found = reproduction._record(study, setup, asked, file, lambda: reporter)
+            found = reproduction._record(partial(reproduction.STUDIES[study], setup, asked), file, lambda: reporter)
         except NewError:
             pytest.fail(f"{file.name} would be computed again")
         assert found == read_json(file, "a record")
