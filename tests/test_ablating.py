@@ -361,7 +361,7 @@ def test_of_scores_the_response_is_minus_the_squared_error(own, tmp_path, monkey
     (found,) = run(setup)["tables"]
     assert flat(scored.values) == pytest.approx([-each for each in flat(found["response"]["delta"])], abs=1e-9)
     monkeypatch.setattr(type(apart.objective), "response", RESPONSES["likelihood"])
-    with pytest.raises(UnfitError, match="must be defined for --response likelihood; regression has none"):
+    with pytest.raises(UnfitError, match="must be defined to score by it; regression has none"):
         Lab(setup, Reporter()).scored(asked)
 
 

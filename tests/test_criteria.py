@@ -39,7 +39,7 @@ from prune_heads.tasks.task import task_of_rows
 SMALL = {**SIZES, "width": 16, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 8, "inner": 16}
 TYPES = ("bert", "llama", "bart")  # an encoder, a decoder with grouped queries, an encoder-decoder
 ON_DATA = [name for name, row in CRITERIA.items() if row.needs_data]
-BUDGET = {"masks": 40, "updates": 5}  # of criteria that measure masks or learn
+BUDGET = {"masks": 80, "updates": 5}  # of criteria that measure masks or learn
 WORDS = "the cat saw a very good film and it was not dull we saw red dog runs".split()  # noqa: SIM905
 ROWS = [{"text": " ".join(WORDS[i : i + 1 + 3 * i % 7]), "label": i % 2} for i in range(6)]
 

@@ -321,8 +321,9 @@ def test_the_commands(model, file, invoke, tmp_path, own_store):
     under = json_of(invoke("evaluate", *on, "--heads", "2:3", "--json"))["metrics"]
     assert under["micro_f1"] == table["value"][1][2]
     json_of(invoke("score", *on, "--output", tmp_path / "score", "--json"))
-    (pair,) = json_of(invoke("correlate", tmp_path / "ablate", tmp_path / "score", "--json"))["correlations"]
-    assert -1 <= pair["pearson"]["value"] <= 1
+    pairs = json_of(invoke("correlate", tmp_path / "ablate", tmp_path / "score", "--json"))["correlations"]
+    assert len(pairs) == 3  # of the metric, the response and the scores
+    assert all(-1 <= pair["pearson"]["value"] <= 1 for pair in pairs)
     words = ("curve", *on, "--criterion", "gradient", "--steps", "2", "--output", tmp_path / "curve")
     assert json_of(invoke(*words, "--json"))["metric"] == "micro_f1"
     words = ("run", *on, "--metric", "macro_f1", "--mode", "remove", "--save-checkpoint")

@@ -350,7 +350,7 @@ def test_the_commands_work_as_they_are(record, model, files, tmp_path):
     assert ablated["metric"] == "entity_f1"
     assert ablated["value"][0][0] == evaluated["metrics"]["entity_f1"]
     assert record("curve", *of_model, "--steps", "2")["headline"] == "entity_f1"
-    assert len(record("correlate", tmp_path / "scores", tmp_path / "ablations")["correlations"]) == 1
+    assert len(record("correlate", tmp_path / "scores", tmp_path / "ablations")["correlations"]) == 3
     output = ("--output", tmp_path / "run")
     ran = record("run", *of_model, "--heads", "1:1", "--mode", "remove", "--save-checkpoint", *output)
     assert {row["metric"]: row["pruned"] for row in ran["rows"]} == pytest.approx(evaluated["metrics"])

@@ -122,7 +122,7 @@ class Examples:
         of = (predictions.objective.responses(found[m | predictions.gone], predictions.references) for m in masks)
         if (columns := [each for each in of if each is not None]) and len(columns) == len(masks):
             return np.stack(columns, axis=1).astype(np.float64)
-        must = f"the {predictions.objective.response.name} must be defined for what is asked of it"
+        must = f"the {predictions.objective.response.name} must be defined to score by it"
         raise UnfitError(f"{must}; {predictions.objective.name} has none. Take --response metric, or the gradient")
 
     @property

@@ -120,8 +120,9 @@ def test_one_head_alone_a_curve_and_correlations(trained, invoke, json_of, tmp_p
         line["points"][-1]["value"] for line in json.loads((tmp_path / "curve" / "record.json").read_text())["lines"]
     }
     assert len(ends) == 1
-    (pair,) = json_of(invoke("correlate", tmp_path / "ablate", tmp_path / "score", "--json"))["correlations"]
-    assert pair["pearson"]["value"] is not None
+    pairs = json_of(invoke("correlate", tmp_path / "ablate", tmp_path / "score", "--json"))["correlations"]
+    assert len(pairs) == 3  # of the metric, the response and the scores
+    assert all(pair["pearson"]["value"] is not None for pair in pairs)
 
 
 def test_removed_heads_are_gone_and_the_metric_is_that_of_gates(trained, model_type, invoke, json_of, tmp_path):

@@ -88,8 +88,9 @@ def test_score_curve_and_correlate(invoke, json_of, tmp_path):
         done = invoke(name, *MINI, *words, "--output", tmp_path / name)
         assert done.exit_code == 0, done.stderr
     assert json.loads((tmp_path / "curve" / "record.json").read_text())["metric"] == "bleu"
-    (pair,) = json_of(invoke("correlate", tmp_path / "ablate", tmp_path / "score", "--json"))["correlations"]
-    assert -1 <= pair["pearson"]["value"] <= 1
+    pairs = json_of(invoke("correlate", tmp_path / "ablate", tmp_path / "score", "--json"))["correlations"]
+    assert len(pairs) == 3  # of the metric, the response and the scores
+    assert all(-1 <= pair["pearson"]["value"] <= 1 for pair in pairs)
 
 
 def test_misuse(files, refused, out):
