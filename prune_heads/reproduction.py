@@ -10,14 +10,14 @@ from typing import Any
 
 from prune_heads.checkpoints import folder_name
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
-from prune_heads.files import digest, read_bytes, read_json, text_of, write_json, write_text, writing_into
+from prune_heads.files import read_bytes, read_json, text_of, write_json, write_text, writing_into
 from prune_heads.objectives import TASKS, TaskSpec
 from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
 from prune_heads.options.studies import Kind
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
-from prune_heads.runs import FORMATS, DoneBefore
+from prune_heads.runs import FORMATS, DoneBefore, is_of
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.bench import bench
 from prune_heads.studies.curves import compare_estimators, curves, renewed
@@ -188,7 +188,7 @@ def _record(
     reporter = new_reporter()
 
     def admit(identity: Record) -> None:
-        if there is not None and there.get("identity_hash") == digest(identity):
+        if there is not None and is_of(there, identity):
             raise DoneBefore
         with writing_into("the output folder", file.parent):
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 """Run folders: what was asked, under which conditions, and what came out."""
 
+import json
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +17,7 @@ import torch
 
 from prune_heads.checkpoints import kernels
 from prune_heads.errors import RunError
-from prune_heads.files import check_place, digest, read_json, write_json, write_text
+from prune_heads.files import canonical, check_place, digest, read_json, write_json, write_text
 from prune_heads.heads import NUMBERING
 from prune_heads.options import Folder, Group
 from prune_heads.progress import Reporter
@@ -101,6 +103,12 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
+def is_of(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    """Whether a record is of the run of this identity; older ones do not count the examples that were cut."""
+    uncounted = json.loads(re.sub(r'"n_cut": ?\d+, ?', "", canonical(identity)))
+    return record.get("identity_hash") in (digest(identity), digest(uncounted))
+
+
 def write_files(folder: Path, files: Files) -> None:
     """Write what a run leaves into a folder that is there."""
     for name, content in files.items():
@@ -126,10 +134,10 @@ def check_output(folder: Folder, identity: Mapping[str, Any]) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     is_run = (target / RECORD_FILE).is_file()
-    there = read_json(target / RECORD_FILE, "the record of an earlier run").get("identity_hash") if is_run else None
-    if there is None:
+    there = read_json(target / RECORD_FILE, "the record of an earlier run") if is_run else {}
+    if "identity_hash" not in there:
         must = f"the output must be a new folder or one of an earlier run; {target} is neither"
         raise RunError(f"{must} (it holds no {RECORD_FILE} of ours). Name another --output")
-    if there != digest(identity) and not folder.overwrite:
+    if not is_of(there, identity) and not folder.overwrite:
         cure = "name another --output, or replace it with --overwrite"
         raise RunError(f"the output folder {target} holds a different run; {cure}")
