@@ -203,6 +203,11 @@ def test_a_perfect_order_finds_every_plant():
     assert found_by([0, 0, -1, 3], [0.1, 2, 9, 8]) == {"dead": 2, "noise": 1, "copies": 1, "feature": 1, "rare": 1}
 
 
+def test_dead_heads_of_a_criterion_with_negative_scores_are_those_that_change_nothing():
+    assert found_by([0, 0, -1, -3], [-4, -2, 9, 8])["dead"] == 2
+    assert found_by([9, 9, -0.1, 0.1], [0.1, 0.2, 9, 9])["dead"] == 0
+
+
 def test_plants_are_missed_where_they_should_be():
     blind = found_by([5, 6, 7, 8], [0, 1, 2, 3])  # the copies first of all, dead heads late
     assert blind == {"dead": 0, "copies": 0, "feature": 0, "rare": 0}  # no negative score: not asked for noise

@@ -107,7 +107,7 @@ def comparison_page(record: Record, *, narrow: bool = False) -> Page:
         notes[0] += f" {how} of {max(sizes):,}."
         notes += [f"{name} is left out: {why}" for name, why in subject["left_out"].items()]
         parts.append(Table.of(subject["name"], _rows(subject, 1 if narrow else 2), FORMS, notes))
-    return Page("Which criterion to believe", (*parts, *_recalled(subjects), *_seeds(record), *_ABOUT))
+    return Page("Which criterion to believe", (*parts, *_recalled(subjects, narrow), *_seeds(record), *_ABOUT))
 
 
 def _rows(subject: Record, n_sums: int) -> Iterator[Row]:
@@ -125,22 +125,23 @@ def _pair(found: Record, scale: float = 1) -> tuple[float, float | None]:
     return scale * found["value"], None if found["low"] is None else scale * (found["high"] - found["low"]) / 2
 
 
-def _recalled(subjects: Iterable[Record]) -> Iterator[Table]:
-    """How many planted heads each criterion finds, of all subjects that have some."""
+def _recalled(subjects: Iterable[Record], narrow: bool) -> Iterator[Table]:
+    """How many planted heads each criterion finds, of all subjects that have some; a narrow one has no intervals."""
     found = dict[str, dict[str, list[float]]]()
     for each in (each for subject in subjects for each in subject["criteria"] if each["recall"]):
         for kind, of in each["recall"].items():
             total = found.setdefault(each["criterion"], {}).setdefault(kind, [0.0, 0])
             total[:] = total[0] + of["found"], total[1] + of["n"]
     if found:
-        shares = {name: {kind: _share(*of) for kind, of in kinds.items()} for name, kinds in found.items()}
-        note = "Share of the planted heads, or pairs of copies, that a criterion finds, with Wilson's 95% interval."
+        shares = {name: {kind: _share(of[0], of[1], narrow) for kind, of in kinds.items()} for name, kinds in found.items()}
+        note = "Share of the planted heads, or pairs of copies, that a criterion finds"
+        note += "." if narrow else ", with Wilson's 95% interval."
         yield Table.of("Recall of planted heads", ({"criterion": n, **row} for n, row in shares.items()), {}, (note,))
 
 
-def _share(found: float, n: float) -> str:
+def _share(found: float, n: float, narrow: bool) -> str:
     low, high = wilson(found / n, int(n))
-    return f"{found / n:.2f} ({low:.2f} to {high:.2f}) of {n}"
+    return f"{found / n:.2f} of {n}" if narrow else f"{found / n:.2f} ({low:.2f} to {high:.2f}) of {n}"
 
 
 def _seeds(record: Record) -> Iterator[Table]:

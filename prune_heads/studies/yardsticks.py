@@ -151,7 +151,8 @@ def recall(plants: Sequence[tuple[str, HeadMask]], scores: Sequence[HeadScores],
     So many heads may go: those that are dead or only add noise, and one of each two copies; so many are needed: those
     that carry a feature, or are needed by few examples. Dead heads and noise are found among as many of the lowest
     scores, needed heads among as many of the highest; two copies are found where not both are among the lowest.
-    A criterion without a negative score cannot say that a head is better gone, and is not asked for noise.
+    A criterion without a negative score cannot say that a head is better gone, and is not asked for noise. Of one that
+    has some, dead heads are found among the scores nearest to 0, for it puts harmful heads before them.
     """
     sizes = [1 if kind == _COPIES else len(heads) for kind, heads in plants]
     n_needed = sum(n for n, (kind, _) in zip(sizes, plants, strict=True) if kind in _NEEDED)
@@ -161,7 +162,8 @@ def recall(plants: Sequence[tuple[str, HeadMask]], scores: Sequence[HeadScores],
         if kind in found:
             found[kind]["n"] += n
         for each in scores if kind in found else ():
-            order = sorted(~gone, key=lambda head: (each.values[head[0]][head[1]], head))
+            of = [np.abs(row) for row in each.values] if is_signed and kind == "dead" else each.values
+            order = sorted(~gone, key=lambda head: (of[head[0]][head[1]], head))
             among = set(order[len(order) - n_needed :] if kind in _NEEDED else order[: sum(sizes) - n_needed])
             hit = not heads.pruned <= among if kind == _COPIES else len(heads.pruned & among)
             found[kind]["found"] += hit / len(scores)
