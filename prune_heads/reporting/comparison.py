@@ -133,7 +133,9 @@ def _recalled(subjects: Iterable[Record], narrow: bool) -> Iterator[Table]:
             total = found.setdefault(each["criterion"], {}).setdefault(kind, [0.0, 0])
             total[:] = total[0] + of["found"], total[1] + of["n"]
     if found:
-        shares = {name: {kind: _share(of[0], of[1], narrow) for kind, of in kinds.items()} for name, kinds in found.items()}
+        shares = {
+            name: {kind: _share(of[0], of[1], narrow) for kind, of in kinds.items()} for name, kinds in found.items()
+        }
         note = "Share of the planted heads, or pairs of copies, that a criterion finds"
         note += "." if narrow else ", with Wilson's 95% interval."
         yield Table.of("Recall of planted heads", ({"criterion": n, **row} for n, row in shares.items()), {}, (note,))
