@@ -149,9 +149,7 @@ class Criterion(NamedTuple):
     """How heads are scored."""
 
     score: Callable[[Examples], HeadScores]  # not normalised; higher = more important
-    looks_at: Literal[
-        "weights", "gradients", "derivatives", "answers", "nothing", "examples", "attention", "masks", "updates"
-    ]
+    looks_at: LooksAt
     """Weights and nothing need no data. Gradients have estimators, unlike other derivatives; `masks` are a budget and
     `updates` another one."""
     summary: str

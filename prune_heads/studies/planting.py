@@ -4,8 +4,8 @@ Heads that the model needs least are overwritten, and nothing else is. So what t
 
 - `dead`: their weights are zero. They must come last.
 - `noise`: their weights are random, so large that the model is better without each of them.
-- `copies`: two heads of a layer are the same. The model works with either and not without both. Each has the whole
-  weight in W_O: with half of it, the loss of one would still be the loss of half a head.
+- `copies`: two heads of a layer, trained so that the model works with either and with both, and not without both. Two
+  copies with half of the weight in W_O would not do: without one, half a head would be lost.
 - `feature`: the label of many examples is decided by a word that the task did not have, and this head alone reads it.
 - `rare`: the same of another word, in few examples.
 

@@ -150,7 +150,7 @@ def _random(model: nn.Module, head: Head, rng: np.random.Generator) -> list[Tens
 
 
 def noisy(predictions: Predictions, sites: Sites, rng: np.random.Generator) -> Plant:
-    """A head of random weights that grow until the model is better without it; the last try where none is like that."""
+    """Random weights that grow until the model is better without the head; if it never is, the head keeps its own."""
     model = predictions.subject.model
     for _ in range(min(_TRIES, len(sites.left))):
         head = sites.take(sites.early)

@@ -20,11 +20,11 @@ from prune_heads.studies.additivity import responses_of
 from prune_heads.studies.comparing import Ground, Record, Subject
 from prune_heads.studies.curves import line_of
 from prune_heads.studies.measuring import Measured
+from prune_heads.studies.planting import PLANTED_FILE
 from prune_heads.studies.repeated import areas_sampled
 from prune_heads.studies.scoring import note_oracle
 from prune_heads.studies.setup import identify_split
 
-PLANTED_FILE = "planted.json"
 ALPHA = 0.05  # of the differences of two criteria, after Holm's adjustment for all pairs of a subject
 _NEEDED, _COPIES = ("feature", "rare"), "copies"
 NONE = HeadScores(())  # of `random`, whose orders have many
