@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from api_page import PAGE, api_page
+from null_work import here
 from typer.main import get_command
 
 from prune_heads.cli.app import app
+from prune_heads.cli.sweep import Workers
 from prune_heads.guide import TOPICS, page, title
 
 COMMANDS = get_command(app)
@@ -59,8 +61,9 @@ def test_commands_have_the_options_that_are_shown(topic):
 @pytest.mark.slow
 @pytest.mark.parametrize("topic", [topic for topic in TOPICS if blocks(topic, "python", "console")])
 def test_examples_run(topic, invoke, tmp_path, monkeypatch):
-    """Each page from its top to its end, in an empty folder."""
+    """Each page from its top to its end, in an empty folder; trials run in this process."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Workers, "start", lambda self: here)
     names = {"__name__": topic}
     for language, text in blocks(topic, "python", "console"):
         if language == "python":

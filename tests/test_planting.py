@@ -25,13 +25,19 @@ def planted(folder, seed=0, **asked):
     return record, reporter.notes
 
 
+def hasty(patch):
+    """Heads are trained for a moment, and noise is tried in one head."""
+    patch.setattr(plants, "_TRIES", 1)
+    for module in (plants, planting):
+        patch.setattr(module, "STEPS", 2)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Of heads that were trained for a moment only, so that some are not confirmed."""
+    """Of a planting in haste, so that some heads are not confirmed."""
     folder = tmp_path_factory.mktemp("planted") / "model"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plants, "STEPS", 2)
-        patch.setattr(planting, "STEPS", 2)
+        hasty(patch)
         planted(folder)
     return folder
 
@@ -97,8 +103,7 @@ def test_marked_examples_have_a_word_that_is_theirs_and_its_label(folder):
 
 @pytest.mark.slow
 def test_a_seed_gives_the_same_bytes_and_another_one_others(folder, tmp_path, monkeypatch):
-    for module in (plants, planting):
-        monkeypatch.setattr(module, "STEPS", 2)
+    hasty(monkeypatch)
     for seed in (0, 1):
         planted(tmp_path / str(seed), seed)
         same = [(tmp_path / str(seed) / name).read_bytes() == (folder / name).read_bytes() for name in FILES]
@@ -115,6 +120,7 @@ def test_heads_of_the_built_in_model_are_what_they_were_made_to_be(tmp_path):
     assert {row["kind"] for row in record["plants"] if row["is_confirmed"]} == {*N_PLANTED}
 
 
+@pytest.mark.slow
 def test_a_head_learns_a_word_and_is_silent_without_it():
     subject = planting.load_subject(Setup.of(SENTIMENT), Reporter())
     split = planting.load_split(Setup.of(SENTIMENT), subject, "train", Reporter())

@@ -55,7 +55,7 @@ def topic_pairs(n: int, seed: int) -> list[tuple[str, str]]:
     return [(text, " ".join([text.split()[0]] * draw.randint(1, 4))) for text in topic_texts(n, seed)]
 
 
-def write_texts(folder: Path, model_type: str, *, n_train: int = 200, n_dev: int = 60) -> tuple[object, ...]:
+def write_texts(folder: Path, model_type: str, *, n_train: int = 120, n_dev: int = 40) -> tuple[object, ...]:
     """Files of texts or pairs; gives the options that name them and their task."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []

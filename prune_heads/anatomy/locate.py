@@ -1,10 +1,10 @@
 """`attention_blocks`: the attention blocks of a model, in order, or a refusal. Never a guess."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter, itemgetter
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
@@ -15,6 +15,8 @@ from prune_heads.anatomy.block import AttentionBlock, Projection, owned_dimensio
 from prune_heads.anatomy.families import DESCRIBED, FAMILIES, TORCH, UNKNOWN, Layout
 from prune_heads.descriptors import letter_of
 from prune_heads.errors import UnsupportedModelError
+
+Named = tuple[str, nn.Module]  # its path, and the module
 
 _RECORD = "prune_heads_record"
 
@@ -49,11 +51,13 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         must = f"the model itself must be given; got {type(model).__name__} around it. Take model.module"
         raise UnsupportedModelError(must)
-    parts: Mapping[str, nn.Module] = models_inside(model) or {"": model}
+    modules = [*named_modules(model)]  # walked once, for this is asked in every forward pass under gates
+    parts: Mapping[str, nn.Module] = _outermost(modules) or {"": model}
     prefixes = _within(parts)
-    groups = [list(_of_type(part, prefix)) for part, prefix in zip(parts.values(), prefixes, strict=True)]
+    inside = [modules if part is model else [*named_modules(part)] for part in parts.values()]
+    groups = [list(_of_type(*each)) for each in zip(parts.values(), inside, prefixes, strict=True)]
     if "" not in parts:
-        groups.append(list(_of_own(model, outside=prefixes)))
+        groups.append(list(_of_own(model, modules, outside=prefixes)))
     blocks: list[AttentionBlock] = []
     for group in groups:  # the layers of each model are counted on from those of its kind before it
         n_layers = {block.letter: block.layer + 1 for block in blocks}
@@ -68,8 +72,12 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
 
 def models_inside(model: nn.Module) -> dict[str, PreTrainedModel]:
     """Path -> model of transformers, the outermost ones; the path is empty for the model itself."""
+    return _outermost(named_modules(model))
+
+
+def _outermost(modules: Iterable[Named]) -> dict[str, PreTrainedModel]:
     found: dict[str, PreTrainedModel] = {}
-    for name, module in named_modules(model):
+    for name, module in modules:
         if isinstance(module, PreTrainedModel) and not f"{name}.".startswith(_within(found)):
             found[name] = module
     return found
@@ -85,13 +93,13 @@ def _type(model: nn.Module) -> str:
     return model_type if isinstance(model_type, str) else ""  # outside transformers
 
 
-def _of_type(model: nn.Module, prefix: str) -> Iterator[AttentionBlock]:
+def _of_type(model: nn.Module, modules: Sequence[Named], prefix: str) -> Iterator[AttentionBlock]:
     """Those of one model of a family, or outside transformers; `prefix` is its path. None if it has none."""
     model_type, config = _type(model), getattr(model, "config", None)
     if model_type in UNKNOWN:
         raise UnsupportedModelError(f"the heads of a {model_type!r} model are not understood: {UNKNOWN[model_type]}")
     if model_type not in FAMILIES:
-        yield from _of_own(model, prefix, described_only=bool(model_type))
+        yield from _of_own(model, modules, prefix, described_only=bool(model_type))
         return
     if getattr(config, "add_cross_attention", False):
         must = f"a {model_type!r} model must have self-attention only; its configuration says add_cross_attention"
@@ -105,15 +113,15 @@ def _of_type(model: nn.Module, prefix: str) -> Iterator[AttentionBlock]:
         name, value, why = layout.stays_if or ("", object(), "")
         if getattr(config, name, None) == value:
             layout = replace(layout, stays=f"{why} ({name} in its configuration)")
-        yield from _of_layout(model, model_type, layout, prefix)
+        yield from _of_layout(model, modules, model_type, layout, prefix)
 
 
 def _of_own(
-    model: nn.Module, prefix: str = "", *, described_only: bool = False, outside: tuple[str, ...] = ()
+    model: nn.Module, modules: Iterable[Named], prefix: str = "", *, described_only: bool = False, outside: Any = ()
 ) -> Iterator[AttentionBlock]:
     """Attention outside the families: encoder, encoder-decoder, decoder, each in the order of the modules."""
     found: dict[str, list[AttentionBlock]] = {"E": [], "A": [], "D": []}
-    for name, module in named_modules(model):
+    for name, module in modules:
         if f"{name}.".startswith(outside):
             continue
         layout, whole = DESCRIBED.get(type_before_parametrizations(module)), module
@@ -140,10 +148,12 @@ def _of_own(
         yield from blocks
 
 
-def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -> Iterator[AttentionBlock]:
+def _of_layout(
+    model: nn.Module, modules: Iterable[Named], model_type: str, layout: Layout, prefix: str
+) -> Iterator[AttentionBlock]:
     ends_with = re.compile(rf"(?:^|\.){layout.pattern}$")
     found = []
-    for name, module in named_modules(model):
+    for name, module in modules:
         match = ends_with.search(name)
         if match and (not layout.some_layers or at(module, layout.output) is not None):
             whole = written(model.get_submodule(name[: match.end(match.lastindex or 0)]))
@@ -240,11 +250,21 @@ def written(module: nn.Module) -> nn.Module:
     return cast(nn.Module, module._orig_mod if "_orig_mod" in vars(module).get("_modules", ()) else module)
 
 
-def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a model under the names that they have before anything is compiled; wrappers are left out."""
-    for name, module in model.named_modules():
-        if written(module) is module:
-            yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module
+def named_modules(model: nn.Module) -> Iterator[Named]:
+    """The modules of a model under the names that they have before anything is compiled; wrappers are left out.
+
+    In the order of torch's own, which nests a generator in each level.
+    """
+    seen, left = set[nn.Module](), [("", model)]
+    while left:
+        path, module = left.pop()
+        if module not in seen:
+            seen.add(module)
+            if written(module) is module:
+                yield path, module
+            for name, below in reversed(module._modules.items()):
+                if below is not None:
+                    left.append((path if name == "_orig_mod" else f"{path}.{name}" if path else name, below))
 
 
 def at(module: nn.Module, path: str) -> object:

@@ -9,7 +9,7 @@ from prune_heads.statistics.joint import RELATIVE, Differences, Joint
 from prune_heads.statistics.metrics import Array
 
 N_SPLITS = 200  # halves that a reliability is the mean of
-N_STEPS = 2_000  # of an EM, at most
+N_STEPS = 500  # of an EM, at most
 
 
 def rank_intervals(found: Joint, confidence: float = 0.95) -> tuple[Array, Array]:
@@ -107,6 +107,7 @@ def shrunk(observed: Array, covariance: Array, *, seed: int, degrees: float = 3.
     unit = float(np.mean(observed**2) + np.trace(covariance) / n) or 1.0
     noise = covariance + 1e-9 * unit * np.eye(n)
     square, weights = unit, ones  # of tau, and the expected 1 / w
+    squares = [square]
     for _ in range(N_STEPS):
         prior = square / weights  # variances around the mean
         trust = prior[:, None] * np.linalg.inv(noise + np.diag(prior))
@@ -115,10 +116,16 @@ def shrunk(observed: Array, covariance: Array, *, seed: int, degrees: float = 3.
         mean = float((trust @ observed) @ (1 / prior)) / precision
         off = trust @ (observed - mean)
         apart = off**2 + prior - np.diag(trust) * prior + (ones - towards) ** 2 / precision
-        before, square = square, float(np.mean(weights * apart))
-        weights = (degrees + 1) / (degrees + apart / square)
-        if abs(before - square) <= 1e-6 * square or square < 1e-8 * unit:
+        squares.append(float(np.mean(weights * apart)))
+        *_, before, square = squares
+        if abs(before - square) <= 1e-6 * square or square < 1e-4 * unit:
             break
+        if len(squares) == 3:  # where the limit is 0 the steps shrink without end: Aitken's extrapolation gets there
+            first, second = np.diff(squares)
+            if 0 < second / first < 1:
+                square = float(np.clip(squares[0] + first**2 / (first - second), square / 2, 2 * square))
+            squares = [square]
+        weights = (degrees + 1) / (degrees + apart / square)
     posterior = (np.eye(n) - trust) * prior + np.outer(towards, towards) / precision
     errors = np.sqrt(np.diag(posterior))
     values, rng = mean + off, np.random.default_rng(seed)

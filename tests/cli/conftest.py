@@ -21,6 +21,7 @@ def undrawn(request, monkeypatch):
 
     if not request.node.get_closest_marker("drawn"):
         monkeypatch.setattr(Figure, "savefig", savefig)
+        monkeypatch.setattr(Figure, "draw_without_rendering", lambda self: None)
         monkeypatch.setattr("prune_heads.reporting.figures._write_png", savefig)
 
 

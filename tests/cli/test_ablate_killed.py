@@ -15,7 +15,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.store import PredictionStore, unfinished
 from prune_heads.store.objects import Folder
 
-N_EXAMPLES, BATCH_SIZE = 120, 4
+N_EXAMPLES, BATCH_SIZE = 64, 4
 N_BATCHES = N_EXAMPLES // BATCH_SIZE
 N_MASKS = 1 + 24
 SPLITS = ("validation_matched", "validation_mismatched")

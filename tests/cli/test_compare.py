@@ -152,7 +152,7 @@ def test_a_folder_of_something_else_is_refused(invoke, tmp_path):
     assert left(other) == before
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # `tests/cli/test_sweep.py` asks the same of a sweep, which a comparison is
 def test_processes_give_the_same_bytes(invoke, tmp_path, monkeypatch):
     assert invoke("compare", *FEW, *TWO, "--jobs", 2, "-o", tmp_path / "two").exit_code == 0
     monkeypatch.setattr(Workers, "start", lambda self: here)

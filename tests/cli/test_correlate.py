@@ -35,6 +35,7 @@ def scored(invoke, folders):
 
 
 @pytest.mark.drawn
+@pytest.mark.slow  # sixteen figures
 def test_json_is_its_contract_and_the_folder_is_complete(invoke, ablated, scored, out, json_of, snapshot):
     done = invoke("correlate", ablated, scored, *out, "--json")
     report = json_of(done)

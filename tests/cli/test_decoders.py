@@ -32,7 +32,7 @@ def sentences(n, seed):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    for name, n, seed in (("train", 200, 0), ("dev", 100, 1)):
+    for name, n, seed in (("train", 200, 0), ("dev", 64, 1)):
         lines = [f"{text}\t{label}" for text, label in zip(*sentences(n, seed), strict=True)]
         (folder / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
     return folder

@@ -118,7 +118,7 @@ def test_all_of_a_translation(invoke, json_of, snapshot, tmp_path):
 @pytest.mark.slow
 def test_both_kinds_in_one_figure(invoke, json_of, tmp_path):
     (tmp_path / "figure1.toml").write_text(
-        'max_examples = 24\n[[subject]]\nmodel = "mini"\ntask = "mini-translation"\n'
+        'max_examples = 8\n[[subject]]\nmodel = "mini"\ntask = "mini-translation"\n'
         '[[subject]]\nmodel = "mini"\ntask = "mini-inference"\n'
     )
     words = ("reproduce", "figure1", "--config", tmp_path, "--output", tmp_path / "out", "--json")
