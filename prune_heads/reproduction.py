@@ -34,7 +34,8 @@ _TABLE = re.compile(r"(?:^\|.*\n?)+", re.M)
 
 def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
     """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
-    options = Ablation(kind, seed=asked.seed, choose_examples=asked.choose_examples)
+    margin = asked.margin if kind == "without-one" else None
+    options = Ablation(kind, seed=asked.seed, choose_examples=asked.choose_examples, margin=margin)
     if kind == "only-one" and (spec := spec_of(setup)).kind == "translation":
         splits = splits_of(kind, spec)
         options = replace(options, split=splits, choose_split=splits[0], choose_examples=0)

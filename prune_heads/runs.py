@@ -65,17 +65,10 @@ class Study:
 
     def record(self, device: torch.device, **found: Any) -> dict[str, Any]:
         """Who the run is, what was found, under which conditions."""
-        return {
-            "format": FORMATS.get(self.command, 1),
-            "numbering": NUMBERING,
-            "command": self.command,
-            "identity_hash": digest(self.identity),
-            **self.identity,
-            **found,
-            "notes": list(self.reporter.notes),
-            "seconds": self._seconds,
-            "provenance": provenance(device),
-        }
+        about = {"format": FORMATS.get(self.command, 1), "numbering": NUMBERING, "command": self.command}
+        about |= {"identity_hash": digest(self.identity), **self.identity, **found}
+        notes = list(self.reporter.notes)
+        return {**about, "notes": notes, "seconds": self._seconds, "provenance": provenance(device)}
 
 
 def provenance(device: torch.device) -> dict[str, Any]:

@@ -124,14 +124,9 @@ def describe_attention(
         stack: `decoder` for blocks of a decoder beside an encoder.
     """
     counted = n_heads if isinstance(n_heads, str) else ""
-    DESCRIBED[attention] = Layout(
-        qkv=f"{query} {key} {value}",
-        output=output,
-        counted_by=counted,
-        n_heads=None if counted else int(n_heads),
-        counters=tuple(name for name in (counted, n_kv_heads, width) if name),
-        interleaved=interleaved,
-        kind=kind,
-        stack=stack,
-        stays="" if counted else "its number of heads was given as a number, which no attribute can follow",
-    )
+    place: Any = {"qkv": f"{query} {key} {value}", "output": output, "interleaved": interleaved}
+    count: Any = {"counted_by": counted, "counters": tuple(name for name in (counted, n_kv_heads, width) if name)}
+    if not counted:
+        why = "its number of heads was given as a number, which no attribute can follow"
+        count |= {"n_heads": int(n_heads), "stays": why}
+    DESCRIBED[attention] = Layout(**place, **count, kind=kind, stack=stack)

@@ -206,20 +206,10 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         must = f"{name} has {n_heads} heads of {d} dimensions, and its weights must fit them"
         raise UnsupportedModelError(f"{must}; {error}") from error
     query, key, value = (replace(inputs[held_by[part]], heads=owned[part]) for part in "QKV")
-    return AttentionBlock(
-        name=name,
-        kind=layout.kind,
-        stack=layout.stack,
-        layer=layer,
-        **record._asdict(),
-        module=module,
-        layer_module=whole,
-        query=query,
-        key=key,
-        value=value,
-        output=replace(output, heads=tuple(range(i * d, (i + 1) * d) for i in range(n_heads))),
-        layout=layout,
-    )
+    output = replace(output, heads=tuple(range(i * d, (i + 1) * d) for i in range(n_heads)))
+    place: dict[str, Any] = {"name": name, "kind": layout.kind, "stack": layout.stack, "layer": layer}
+    parts: dict[str, Any] = {"query": query, "key": key, "value": value, "output": output}
+    return AttentionBlock(**place, **record._asdict(), **parts, module=module, layer_module=whole, layout=layout)
 
 
 def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = False) -> Projection:

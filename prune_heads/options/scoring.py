@@ -70,22 +70,14 @@ def _is_of(what: str, of: Any) -> bool:
     return any(ROWS[name]["looks_at"] == what for name in every if name in ROWS)
 
 
-_masks = partial(
-    option,
-    "Number of masks that a criterion by masks measures, at most.",
-    2000,
-    low=2,
-    shown=lambda of: of.masks if _is_of("masks", of) else None,
-    since="later",
-)
-_updates = partial(
-    option,
-    "Number of updates of a criterion that learns gates.",
-    500,
-    low=1,
-    shown=lambda of: of.updates if _is_of("updates", of) else None,
-    since="later",
-)
+def _budget(name: str, said: str, default: int, low: int) -> Any:
+    """An option of the criteria that look at what it counts."""
+    asked: Any = {"low": low, "shown": lambda of: getattr(of, name) if _is_of(name, of) else None, "since": "later"}
+    return partial(option, said, default, **asked)
+
+
+_masks = _budget("masks", "Number of masks that a criterion by masks measures, at most.", 2000, 2)
+_updates = _budget("updates", "Number of updates of a criterion that learns gates.", 500, 1)
 _NORMALIZE = "Normalisation of the scores: 'l2' within each layer, 'min-max' over all heads."
 _SPLIT = "Split that heads are scored on. (default: the training split; for 'ablation' of a curve its first)"
 blocks_option = partial(

@@ -18,19 +18,15 @@ def claims_table(record: Record) -> Table:
     """
     rows = list(_rows(record))
     sizes = dict.fromkeys(f"{subject['name']} ({subject['n_heads']} heads)" for subject in record["subjects"])
-    note = (
-        "Points of the metric at these percents of the heads pruned; area: of the whole curves, the mean over subjects "
-    )
-    note += f"± half of the 95% interval, which the verdict goes by. Ours: {', '.join(sizes)}."
+    note = "Points of the metric at these percents of the heads pruned; area: of the whole curves, the mean over "
+    note += f"subjects ± half of the 95% interval, which the verdict goes by. Ours: {', '.join(sizes)}."
     return Table.of("Published claims", rows, FORMS, (note,))
 
 
 def _rows(record: Record) -> Iterator[Row]:
     for claim in published("claims.toml")["claim"]:
         pair = (claim["first"], claim["second"])
-        on = [
-            subject for subject in record["subjects"] if {*pair} <= {each["criterion"] for each in subject["criteria"]}
-        ]
+        on = [subject for subject in record["subjects"] if {*pair} <= named(subject).keys()]
         if on:
             value, half = mean_difference(on, *pair)
             agrees = value * mean(claim["gain"]) > 0

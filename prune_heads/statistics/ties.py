@@ -92,13 +92,10 @@ def agreement(scores: Array) -> dict[str, Any] | None:
     if k < 2 or n < 4 or not np.ptp(scores, axis=1).all():
         return None
     r = np.corrcoef(rankdata(scores, axis=1))
-    pairs, half = (r.sum() - k) / 2, None
+    pairs = (r.sum() - k) / 2
     value = float(pairs / (k * (k - 1) / 2))
-    if k > 2:
-        without = (pairs - (r.sum(axis=0) - 1)) / ((k - 1) * (k - 2) / 2)
-        half = float(t.isf(0.025, k - 1) * ((k - 1) * np.var(without)) ** 0.5)
-    return {
-        "value": value,
-        "low": None if half is None else value - half,
-        "high": None if half is None else value + half,
-    }
+    if k == 2:
+        return {"value": value, "low": None, "high": None}
+    without = (pairs - (r.sum(axis=0) - 1)) / ((k - 1) * (k - 2) / 2)
+    half = float(t.isf(0.025, k - 1) * ((k - 1) * np.var(without)) ** 0.5)
+    return {"value": value, "low": value - half, "high": value + half}

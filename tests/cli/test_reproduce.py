@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -126,6 +127,18 @@ def test_both_kinds_in_one_figure(invoke, json_of, tmp_path):
     assert [row["metric"] for row in rows] == ["BLEU", "BLEU", "accuracy", "accuracy"]
     assert rows[0]["subject"] == "mini on mini-translation"
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"figure1a.png", "figure1b.png"}
+    record = json.loads((tmp_path / "out/records/mini.mini-inference.without-one.json").read_text())
+    _, below = (tmp_path / "out/figure1.md").read_text().split("## How far this can be believed")
+    for table in record["tables"]:
+        verdicts = [*chain(*table["equivalence"]["verdict"])]
+        sure = [sum(p < 0.01 for p in chain(*of["together"]["max_t"])) for of in (table, table["likelihood"])]
+        found = next(
+            line
+            for line in below.splitlines()
+            if f"| {table['split'].removeprefix('validation_')} |" in line and "mini-inference" in line
+        ).split(" | ")
+        assert found[5::2][:2] == [str(n) for n in sure]
+        assert found[-2:] == [str(verdicts.count("kept")), f"{verdicts.count('lost')} |"]
 
 
 @pytest.mark.parametrize("name", ["table5", "figure2"])

@@ -1,6 +1,7 @@
 """Tables 1, 2, 3, 5 and 6, figures 1 and 2: what each head matters, and what one that is kept alone can do."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from prune_heads.paper import published, sheet
 from prune_heads.reporting.ablation import head_rows
@@ -38,7 +39,7 @@ def table1(records: Records) -> Shown:
 
 
 def figure1(records: Records) -> Shown:
-    """How many heads leave which metric when each is masked alone; of a translation, those of table 1."""
+    """How many heads leave which metric when each is masked alone (of a translation, those of table 1); how surely."""
     every, rows, theirs = records["without-one"], [], published()["table1"]
     for record in every:
         for table in record["tables"]:
@@ -50,8 +51,25 @@ def figure1(records: Records) -> Shown:
             row |= {"better without (p < 0.01)": sum(delta > 0 for delta in sure)}
             rows.append(row | {"largest loss, points": 100 * min(head["delta"] for head in heads)})
     words: Row = {"significant": len(theirs["significant"]), "n": sum(map(len, theirs["delta"]))}
-    table = table_of("figure1", every, rows, {"translation": any(map(is_translation, every))}, **words)
-    return Shown(table, drawn(lambda record: ablation_histogram(record, of_encoder=is_translation(record)), every))
+    believed = [_believed(record, each) for record in every for each in record["tables"] if each.get("equivalence")]
+    also = {"translation": any(map(is_translation, every)), "believed": bool(believed)}
+    table = table_of("figure1", every, rows, also, **words)
+    figures = drawn(lambda record: ablation_histogram(record, of_encoder=is_translation(record)), every)
+    below = Table.of("How far this can be believed", believed, sheet("figure1")["believed_forms"]) if believed else None
+    return Shown(table, figures, below=below)
+
+
+def _believed(record: Record, table: Record) -> Row:
+    """What the examples can say of all heads together, by the metric and by the second response."""
+    about, response, same = table["together"], (table.get("likelihood") or {}).get("together"), table["equivalence"]
+    found = about["smallest_difference"]
+    row: Row = {"subject": subject_of(record), "split": table["split"].removeprefix("validation_")}
+    row |= {"groups": about["n_groups"], "80% power, points": found and 100 * found}
+    for name, of in (("", about), (", response", response)):
+        row[f"reliability{name}"] = of and of["reliability"]
+        row[f"differ{name}"] = of and sum(p is not None and p < table["alpha"] for p in chain(*of["max_t"]))
+    verdicts = [*chain(*same["verdict"])]
+    return row | {f"within {same['margin']:g}": verdicts.count("kept"), "not within": verdicts.count("lost")}
 
 
 def figure2(records: Records) -> Shown:

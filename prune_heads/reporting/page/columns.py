@@ -107,16 +107,9 @@ def _effect(table: Record, name: str, unit: str, scale: float, of: Record) -> Co
     }
     what = in_points(kind, table["metric"]) if of is table else KINDS[kind]
     what += ", that of the right answer" if unit == "nats" else ""
-    return {
-        "name": f"{kind} {name} {table['split']}",
-        "title": f"{name} {_KINDS[kind]}",
-        **grids,
-        "p_adjusted": of["p_adjusted"]["holm"],
-        "alpha": alpha,
-        "unit": unit,
-        "better": "low" if kind == "without-one" else "high",
-        "group": "effect",
-        "split": table["split"],
-        "note": f"{split_title(table['split'])}, {table['n_examples']:,} examples: {what}; base {of['base']:.4f}. "
-        f"Marked where p < {alpha:g} after Holm's correction ({of['test']} test).",
-    }
+    names = {"name": f"{kind} {name} {table['split']}", "title": f"{name} {_KINDS[kind]}"}
+    about = {"unit": unit, "better": "low" if kind == "without-one" else "high", "group": "effect"}
+    note = f"{split_title(table['split'])}, {table['n_examples']:,} examples: {what}; base {of['base']:.4f}. "
+    note += f"Marked where p < {alpha:g} after Holm's correction ({of['test']} test)."
+    tested = {"p_adjusted": of["p_adjusted"]["holm"], "alpha": alpha}
+    return {**names, **grids, **tested, **about, "split": table["split"], "note": note}
