@@ -7,7 +7,7 @@ import pytest
 
 from prune_heads.statistics.margins import score_distance
 from prune_heads.statistics.metrics import METRICS
-from prune_heads.statistics.safe import Loss, design_effect, least_examples, loss_of, tail, worth_of
+from prune_heads.statistics.safe import Loss, design_effect, loss_of, tail, worth_of
 
 LEVEL, N_RESAMPLED = 0.05, 2000
 MOST = LEVEL + 2 * sqrt(LEVEL * (1 - LEVEL) / N_RESAMPLED)  # two Monte Carlo errors
@@ -15,6 +15,10 @@ MOST = LEVEL + 2 * sqrt(LEVEL * (1 - LEVEL) / N_RESAMPLED)  # two Monte Carlo er
 
 def share(gained, lost, n):
     return Loss((lost - gained) / n, sqrt(gained + lost) / n, n, n, (gained, lost))
+
+
+def accuracy_lost(first, second, truth, groups):
+    return loss_of(METRICS["accuracy"], first, second, truth, seed=0, groups=groups, worth=1.0)
 
 
 @pytest.mark.parametrize(("n", "margin"), [(12, 0.25), (25, 0.1)])
@@ -92,7 +96,10 @@ def test_metrics_of_choices_are_called_safe_as_seldom(metric, n_flips):
     margin, worth, n_shown = measure(first, truth) - measure(second, truth), worth_of(measure, first, truth), 0
     for i in range(400):
         at = rng.integers(0, n, size)
-        n_shown += loss_of(measure, first[at], second[at], truth[at], seed=i, worth=worth).p_value(margin) <= LEVEL
+        n_shown += (
+            loss_of(measure, first[at], second[at], truth[at], seed=i, groups=None, worth=worth).p_value(margin)
+            <= LEVEL
+        )
     assert n_shown / 400 <= LEVEL + 2 * sqrt(LEVEL * (1 - LEVEL) / 400)
 
 
@@ -100,12 +107,12 @@ def test_metrics_of_choices_are_called_safe_as_seldom(metric, n_flips):
 def test_groups_are_called_safe_as_seldom():
     """A group of examples loses or gains as a whole."""
     rng, n_groups, size, n_shown = np.random.default_rng(2), 900, 3, 0
-    for i in range(500):
+    for _ in range(500):
         of_group = rng.choice([1, -1, 0], n_groups, p=[0.02, 0.04, 0.94])
         second = 1 - np.repeat(of_group == -1, size).astype(int)
         first = 1 - np.repeat(of_group == 1, size).astype(int)
         groups, truth = np.repeat(np.arange(n_groups), size), np.ones(n_groups * size, dtype=int)
-        loss = loss_of(METRICS["accuracy"], first, second, truth, seed=i, groups=groups)
+        loss = accuracy_lost(first, second, truth, groups)
         n_shown += loss.p_value(0.02) <= LEVEL
     assert n_shown / 500 <= LEVEL + 2 * sqrt(LEVEL * (1 - LEVEL) / 500)
 
@@ -113,9 +120,9 @@ def test_groups_are_called_safe_as_seldom():
 def test_examples_that_are_there_twice_say_no_more_than_once():
     rng = np.random.default_rng(0)
     truth, first, second = np.ones(300, dtype=int), rng.random(300) < 0.9, rng.random(300) < 0.9
-    once = loss_of(METRICS["accuracy"], first.astype(int), second.astype(int), truth, seed=0)
+    once = accuracy_lost(first.astype(int), second.astype(int), truth, None)
     twice, groups = [np.repeat(each.astype(int), 2) for each in (first, second, truth)], np.repeat(np.arange(300), 2)
-    found = loss_of(METRICS["accuracy"], *twice, seed=0, groups=groups)
+    found = accuracy_lost(*twice, groups)
     assert found.n == pytest.approx(once.n, rel=0.01)
     margin = max(0.01, once.value + 1.3 * once.error)
     assert 0.02 < once.p_value(margin) < 0.2
@@ -129,10 +136,7 @@ def test_examples_that_are_there_twice_say_no_more_than_once():
 def test_numbers_by_hand():
     assert share(0, 0, 1000).distance(0.01) == pytest.approx(sqrt(1000 * 0.01 / 0.99))
     assert share(25, 25, 1000).examples_needed(0.01, LEVEL) == pytest.approx(3092, abs=5)  # 5% flips and no loss
-    n = least_examples(0.01, LEVEL)
-    assert 0.99**n <= LEVEL < 0.99**290
-    assert n < 330
-    assert share(0, 0, n).p_value(0.01) <= LEVEL
+    assert share(0, 0, 290).p_value(0.01) >= 0.99**290 > LEVEL >= share(0, 0, 320).p_value(0.01)
     scores = Loss(0.0, 0.004, 900, 900, is_choice=False)
     assert scores.p_value(0.01) == pytest.approx(0.00630, abs=1e-4)  # Student's t of 2.5 standard errors
     assert scores.limit(LEVEL) == pytest.approx(1.6465 * 0.004, abs=1e-5)
@@ -162,7 +166,7 @@ def test_the_worth_of_an_answer_is_that_of_the_worst_flip(metric, n_labels):
 def test_a_metric_of_few_flips_is_not_called_safe_for_their_small_spread():
     """No answer of 150 flips: if each is worth a 75th of the metric, a loss of 0.01 often hides there."""
     truth = np.arange(150) % 2
-    none = loss_of(METRICS["matthews_correlation"], truth, truth, truth, seed=0, worth=2.0)
+    none = loss_of(METRICS["matthews_correlation"], truth, truth, truth, seed=0, groups=None, worth=2.0)
     assert (none.value, none.error) == (0, 0)
     assert none.p_value(0.01) > 0.3
     assert none.p_value(0.1) < LEVEL

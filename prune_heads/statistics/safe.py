@@ -6,7 +6,7 @@ Of all searches, at most a share `level` then calls a candidate safe that loses 
 """
 
 from dataclasses import dataclass
-from math import ceil, log, log1p, sqrt
+from math import ceil, sqrt
 
 import numpy as np
 
@@ -31,44 +31,42 @@ class Loss:
     flips: tuple[float, float] | None = None  # of a share: how many of these answers become right, and wrong
     is_choice: bool = True  # whether some answers flip; else they are scores, which all change a little
 
-    def distance(self, margin: float, n_examples: int | None = None) -> float:
-        """Standard errors from this loss up to the margin; with `n_examples`, had it been seen on so many.
+    def on(self, n_examples: int) -> "Loss":
+        """The same, had it been seen on so many examples."""
+        times = n_examples / self.n_examples
+        flips = self.flips and (times * self.flips[0], times * self.flips[1])
+        return Loss(self.value, self.error / sqrt(times), n_examples, times * self.n, flips, self.is_choice)
 
-        The variance is one under which the margin is lost: of a share Tango's (1998), else at least that of flips that
-        all lose. So it is not 0 where no answer flips.
+    def distance(self, margin: float) -> float:
+        """Standard errors from this loss up to the margin, where the margin is lost: of a share Tango's score (1998).
+
+        The variance of other choices is at least that of flips that all lose, so it is not 0 where no answer flips.
         """
-        times = (n_examples or self.n_examples) / self.n_examples
         if self.flips is not None:
-            gained, lost = self.flips
-            return float(score_distance(times * gained, times * lost, times * self.n, -margin))
-        return (margin - self.value) / sqrt(max(self._variance(margin) / times, 1e-300))
+            return float(score_distance(*self.flips, self.n, -margin))
+        return (margin - self.value) / sqrt(max(self._variance(margin), 1e-300))
 
     def p_value(self, margin: float) -> float:
         """One-sided, under the hypothesis that the margin or more is lost: `tail`; of scores Student's t."""
         from scipy.stats import t
 
-        distance = self.distance(margin)
-        return (
-            tail(distance, max(int(self.n), 1), margin) if self.is_choice else float(t.sf(distance, max(self.n - 1, 1)))
-        )
+        if self.is_choice:
+            return tail(self.distance(margin), max(int(self.n), 1), margin)
+        return float(t.sf(self.distance(margin), max(self.n - 1, 1)))
 
     def limit(self, level: float) -> float:
         """The least margin, up to 0.0001, that is shown at this level: an upper confidence limit of the loss."""
-        from scipy.stats import t
-
-        if not self.is_choice:
-            return self.value + float(t.isf(level, max(self.n - 1, 1))) * self.error
         low = max(self.value, 0.0)
-        high = max(low, 1.0)
+        high = max(low, 1.0) if self.is_choice else low + 1
         while high - low > 1e-4:
             middle = (low + high) / 2
             low, high = (low, middle) if self.p_value(middle) <= level else (middle, high)
         return high
 
     def examples_needed(self, margin: float, level: float) -> int:
-        """Examples by which the margin is shown with a `POWER`, if as many answers flip and nothing is lost.
+        """(z_level + z_power)^2 v / margin^2, v the variance an example, if as many answers flip and nothing is lost.
 
-        (z_level + z_power)^2 v / margin^2, v the variance an example: 3,100 where 5% of the answers flip, for 0.01.
+        So many examples show the margin with a `POWER`: 3,100 of 0.01, where 5% of the answers flip.
         """
         from scipy.stats import norm
 
@@ -86,22 +84,13 @@ def loss_of(
     references: Array,
     *,
     seed: int,
-    groups: Array | None = None,
-    worth: float | None = 1.0,
+    groups: Array | None,
+    worth: float | None,
 ) -> Loss:
-    """The loss of the second predictions, with all that tests of it need.
+    """The loss of the second predictions, with all that tests of it need; arguments as of `compare_paired`.
 
     Of a share the flips are counted, and divided by the design effect of the groups. Of other metrics the standard
-    error is that of a paired bootstrap, of groups where there are some.
-
-    Args:
-        metric: Higher is better.
-        first: `(n_examples[, width])` predictions.
-        second: `(n_examples[, width])` predictions of the same examples.
-        references: `(n_examples[, width])`.
-        seed: Of the bootstrap.
-        groups: `(n_examples,)` numbers from 0 of examples that belong together; None: each is its own.
-        worth: `worth_of` of a metric of choices; None of scores.
+    error is that of a paired bootstrap. `worth` is that of `worth_of`, of a metric of choices; None of scores.
     """
     n, value = len(references), metric(first, references) - metric(second, references)
     if metric.is_share and metric.each is not None:
@@ -123,10 +112,8 @@ def design_effect(values: Array, groups: Array | None) -> float:
     off = values - values.mean()
     if groups is None or not off.any():
         return 1.0
-    sums = sums_by_group(off, groups)
-    if (k := len(sums)) == 1:
-        return float(len(values))
-    return max(1.0, float(k / (k - 1) * np.square(sums).sum() / np.square(off).sum()))
+    k = len(sums := sums_by_group(off, groups))
+    return max(1.0, float(k / (k - 1) * np.square(sums).sum() / np.square(off).sum())) if k > 1 else float(len(off))
 
 
 def worth_of(metric: Metric, answers: Array, references: Array) -> float:
@@ -137,14 +124,10 @@ def worth_of(metric: Metric, answers: Array, references: Array) -> float:
     if metric.is_share or metric.cell is None or answers.ndim > 1 or references.ndim > 1:
         return 1.0
     cells, counts = joint_counts([answers, references])
-    made, true = cells
-    flips = [(i, label) for i in range(len(counts)) for label in np.unique(cells) if label != made[i]]
-    if not flips:
-        return 1.0
-    places, labels = np.transpose(flips)
-    weights = np.hstack([np.tile(counts, (len(flips), 1)), np.eye(len(flips))]).astype(np.float64)
-    weights[np.arange(len(flips)), places] -= 1
-    values = metric.weighted(np.concatenate([made, labels]), np.concatenate([true, true[places]]), weights)
+    (made, true), labels, k = cells, np.unique(cells), len(counts)
+    fewer, more = np.repeat(np.eye(k), len(labels), axis=0), np.eye(k * len(labels))
+    answered, asked = np.concatenate([made, np.tile(labels, k)]), np.concatenate([true, np.repeat(true, len(labels))])
+    values = metric.weighted(answered, asked, np.hstack([counts - fewer, more]))
     return max(1.0, len(answers) * (metric(answers, references) - float(values.min())))
 
 
@@ -169,11 +152,3 @@ def tail(distance: float, n: int, margin: float) -> float:
     chance = np.where(places == each, binom.pmf(each, n, shares + margin), 0)
     chance = chance * binom.sf(least[each] - 1, n - each, np.minimum(shares / (1 - shares - margin), 1))
     return min(1.0, float(chance.sum(axis=0).max()))
-
-
-def least_examples(margin: float, level: float) -> int:
-    """Examples below which no loss of a share is shown to be under the margin, even if no answer flips."""
-    n = ceil(log(level) / log1p(-margin))
-    while Loss(0, 0, n, n, (0, 0)).p_value(margin) > level:
-        n += max(1, n // 100)
-    return n
