@@ -25,7 +25,7 @@ class Fitting(Group):
     )
     mode: Mode = mode_option()
     criterion: tuple[str, ...] = criterion_option(
-        f"{A_CRITERION}; repeatable: the one by which most is saved counts. (default: gradient)",
+        f"{A_CRITERION}; repeatable: that by which most is saved counts. (default: gradient)",
         ("gradient",),
         key="criteria",
         is_many=True,
@@ -35,7 +35,6 @@ class Fitting(Group):
     train_examples: int = option(
         "Number of training examples, at most: half to score heads on, half to choose them on.", 4000, low=2
     )
-    score_split: str | None = option("Split that heads are scored and chosen on. (default: the training split)")
     test_split: str | None = option(
         "Split for the test, on which nothing was chosen. (default: the task's first validation split)"
     )
@@ -43,4 +42,4 @@ class Fitting(Group):
 
     def by(self, criterion: str) -> Scoring:
         """How one of the criteria scores."""
-        return Scoring(criterion, seed=self.seed, score_split=self.score_split, score_examples=self.train_examples)
+        return Scoring(criterion, seed=self.seed)

@@ -33,14 +33,11 @@ def score_interval(gained: int, lost: int, n: int, confidence: float = INSIDE) -
         raise ValueError("an interval needs examples, got none")
     beyond, observed = norm.ppf((1 + confidence) / 2), (gained - lost) / n
 
-    def distance(d: float) -> float:
-        return float(score_distance(gained, lost, n, d))
-
     def limit(side: int) -> float:
         end = side * (1 - 1e-12)
         if (observed - end) * side >= 0:
             return float(side)
-        return float(brentq(lambda d: distance(d) + side * beyond, observed, end, xtol=1e-12))
+        return float(brentq(lambda d: score_distance(gained, lost, n, d) + side * beyond, observed, end, xtol=1e-12))
 
     return limit(-1), limit(1)
 

@@ -31,16 +31,11 @@ class Loss:
     flips: tuple[float, float] | None = None  # of a share: how many of these answers become right, and wrong
     is_choice: bool = True  # whether some answers flip; else they are scores, which all change a little
 
-    def on(self, n_examples: int) -> "Loss":
-        """The same, had it been seen on so many examples."""
-        times = n_examples / self.n_examples
-        flips = self.flips and (times * self.flips[0], times * self.flips[1])
-        return Loss(self.value, self.error / sqrt(times), n_examples, times * self.n, flips, self.is_choice)
-
     def distance(self, margin: float) -> float:
         """Standard errors from this loss up to the margin, where the margin is lost: of a share Tango's score (1998).
 
-        The variance of other choices is at least that of flips that all lose, so it is not 0 where no answer flips.
+        The variance of other choices is at least that of flips that all lose, so it is not 0 where no answer flips. As
+        much seen on k times as many examples is sqrt(k) times as far.
         """
         if self.flips is not None:
             return float(score_distance(*self.flips, self.n, -margin))
@@ -78,14 +73,7 @@ class Loss:
 
 
 def loss_of(
-    metric: Metric,
-    first: Array,
-    second: Array,
-    references: Array,
-    *,
-    seed: int,
-    groups: Array | None,
-    worth: float | None,
+    metric: Metric, first: Array, second: Array, references: Array, seed: int, groups: Array | None, worth: float | None
 ) -> Loss:
     """The loss of the second predictions, with all that tests of it need; arguments as of `compare_paired`.
 

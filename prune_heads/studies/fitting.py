@@ -56,7 +56,7 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter, *, recover: Recover 
     limit = min(options.train_examples, setup.max_examples or options.train_examples)
     lab.scoring = replace(options.by(options.criterion[0]), score_examples=limit)  # for what stands in for heads
     subject, spec = lab.subject, lab.subject.task.spec
-    trained, tested_on = options.score_split or spec.score_split, options.test_split or spec.eval_splits[0]
+    trained, tested_on = spec.score_split, options.test_split or spec.eval_splits[0]
     if trained == tested_on:
         raise OptionError(f"--test-split must be a split on which nothing is chosen; got {tested_on} for both")
     test, costs = lab.predictions(tested_on), costs_of(subject.classifier)
@@ -67,7 +67,7 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter, *, recover: Recover 
     bias_shifts(subject.model, HeadMask.all(gone.n_heads), means)  # what cannot be saved is refused before all work
     prune(deepcopy(subject.classifier.model), gone | HeadMask(gone.n_heads, going[0]), options.mode, probe, means)
     whole = lab.predictions(trained, limit)
-    if (n_seen := _n_seen(test.split, whole.split)) == len(test.split):
+    if (n_seen := sum(map({*_inputs(whole.split)}.__contains__, _inputs(test.split)))) == len(test.split):
         raise DataError(f"a test must be of examples on which nothing is chosen; all of {tested_on} are in {trained}")
     are_apart, halves = samples_of({trained: whole}, lab, 2, options.seed, useful=1)
     if not are_apart:
@@ -141,19 +141,15 @@ def _check_size(test: Predictions, options: Fitting, worth: float | None) -> Non
     n, margin = len(test.references), options.max_loss
     can = margin if worth is None else Loss(0, 0, n, n / worth, (0, 0)).limit(1 - options.confidence)
     if can > margin + 1e-4:
-        must = (
-            f"to show a loss under {margin:g}, about {ceil(n * log1p(-can) / log1p(-margin)):,} examples must be there"
-        )
+        n_least = ceil(n * log1p(-can) / log1p(-margin))
+        must = f"to show a loss under {margin:g}, about {n_least:,} examples must be there"
         got = f"{test.split.name} has {n:,}, which show {ceil(1e4 * can) / 1e4:g} if no answer changes"
         raise DataError(f"{must}; {got}. Allow a larger --max-loss, or take more examples")
 
 
 def units_of(subject: Subject, options: Fitting) -> list[Unit]:
-    """What may go as a whole, in order; a `HeadDescriptorError` if it cannot be removed so, or nothing is left."""
-    if options.mode == "remove" and options.units == "heads" and any(each.group_size > 1 for each in subject.blocks):
-        must = "heads of this model share keys and values and are removed by whole groups"
-        raise HeadDescriptorError(f"{must}: take --units groups or layers, or --mode zero")
-    found = [unit for unit in units(subject.blocks, groups=options.units != "heads") if unit]
+    """What may go as a whole, in order; a `HeadDescriptorError` if no head is left."""
+    found = list(units(subject.blocks, groups=options.units != "heads"))
     if options.units == "layers":
         layers = sorted({min(unit)[0] for unit in found})
         found = [frozenset[Any]().union(*(unit for unit in found if min(unit)[0] == layer)) for layer in layers]
@@ -192,8 +188,6 @@ def _speed(texts: Predictions, original: PreTrainedModel, model: PreTrainedModel
     return {"speed": ratio["median"], "speeds": ratio["each"], "milliseconds": times}
 
 
-def _n_seen(test: Split, train: Split) -> int:
-    """How many examples of a split are, label aside, among those of another one."""
-    columns = ([column for name, column in split.columns.items() if name != "label"] for split in (train, test))
-    known, asked = (list(map(repr, zip(*each, strict=True))) for each in columns)
-    return sum(map({*known}.__contains__, asked))
+def _inputs(split: Split) -> list[str]:
+    """Of each example what the model is given, as a text."""
+    return list(map(repr, zip(*(column for name, column in split.columns.items() if name != "label"), strict=True)))

@@ -57,11 +57,14 @@ class Search:
 
         Then a test passes with even odds. The last that is tested loses less than the margin: others pass by luck.
         """
-        margin, level = self.options.max_loss, 1 - self.options.confidence
+        from scipy.stats import norm
+
+        margin, beyond = self.options.max_loss, norm.ppf(self.options.confidence)
+        times = np.sqrt(self.n_test / len(self.base))
 
         def fits(n: int) -> bool:
             found = self.loss(self.mask(order[:n]))
-            return found.value < margin if is_last else found.on(self.n_test).p_value(margin) <= level
+            return found.value < margin if is_last else bool(times * found.distance(margin) >= beyond)
 
         return cut(fits, low, len(order))
 
@@ -131,33 +134,23 @@ def exchange(closed: Row, saves: NDArray[np.int_], respond: Respond, masks: int)
     """Open a closed unit and close an open one that saves as much, as long as the mean response grows by that.
 
     The pair comes from the closed units that take most away and the open ones that take least. As in `lazy_order`, what
-    a unit takes away is measured again only where it is to be tried. At most so many `masks` are measured.
+    a unit takes away is measured again only where it was tried. At most so many `masks` are measured.
 
-    Returns:
-        The units that are closed, as many as before; and how many pairs were exchanged.
+    The units that are closed in the end are as many as before; the second value says how many pairs were exchanged.
     """
-    n, n_swapped = len(closed), 0
-    if masks <= n or closed.all() or not closed.any():
-        return closed, 0
-    each, left, fresh, losses = np.eye(n, dtype=bool), masks - 1, np.zeros(n, dtype=bool), np.zeros(n)
-    (base,), tried = respond(closed[None]), np.arange(n)
-    while True:
-        if len(tried):
-            losses[tried] = (base - respond(closed ^ each[tried])) * np.where(closed[tried], -1, 1)
-            fresh[tried], left = True, left - len(tried)
+    n, (base,), n_swapped, left = len(closed), respond(closed[None]), 0, masks - 1
+    each, losses, tried = np.eye(n, dtype=bool), np.zeros(n), np.arange(n)
+    while left >= len(tried) + NEAREST**2:
+        losses[tried] = (base - respond(closed ^ each[tried])) * np.where(closed[tried], -1, 1)
         by_loss = np.argsort(losses, kind="stable")
         gone, there = by_loss[closed[by_loss]][::-1][:NEAREST], by_loss[~closed[by_loss]][:NEAREST]
-        tried = np.array([i for i in (*gone, *there) if not fresh[i]], dtype=int)
         rows = [closed ^ each[a] ^ each[b] for a in gone for b in there if saves[b] >= saves[a]]
-        if not rows or left < len(tried) + len(rows):
-            return closed, n_swapped
-        if not len(tried):
-            found, left = respond(np.stack(rows)), left - len(rows)
-            best = int(np.argmax(found))
-            if found[best] <= base:
-                return closed, n_swapped
-            closed, base, n_swapped = rows[best], found[best], n_swapped + 1
-            fresh[:] = False
+        found = respond(np.stack(rows)) if rows else np.array([base])
+        if found.max() <= base:
+            break
+        left, tried = left - len(tried) - len(rows), np.concatenate([gone, there])
+        closed, base, n_swapped = rows[int(np.argmax(found))], found.max(), n_swapped + 1
+    return closed, n_swapped
 
 
 def short_list(saves: Sequence[int], n: int, most: int) -> list[int]:

@@ -16,7 +16,21 @@ from prune_heads.surgery import removed_heads
 @pytest.fixture(scope="module")
 def words(checkpoint, tmp_path_factory):
     data = write_sst2(tmp_path_factory.mktemp("fit") / "SST-2", n_train=64, n_dev=80)
-    return ("fit", "--model", checkpoint, "--task", "sst2", "--data-dir", data, "--max-loss", 0.2, "--candidates", 3)
+    return (
+        "fit",
+        "--model",
+        checkpoint,
+        "--task",
+        "sst2",
+        "--data-dir",
+        data,
+        "--exchange",
+        0,
+        "--max-loss",
+        0.2,
+        "--candidates",
+        3,
+    )
 
 
 def lasting(folder):
@@ -55,8 +69,9 @@ def test_nothing_that_is_shown_leaves_the_model(invoke, words, tmp_path, json_of
     assert f"{tested['examples_needed']:,} examples would show 0.05" in table
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_killed_ends_in_the_same_bytes(invoke, words, tmp_path):
-    how = (*words, "--replace", "mean")
+    how = (*words, "--replace", "mean", "--exchange", 40)
     assert invoke(*how, "-o", tmp_path / "quiet", "--store", tmp_path / "a").exit_code == 0
     process = Forked(tmp_path / "streams", *how, "-o", tmp_path / "killed", "--store", tmp_path / "b")
     process.wait_for("scoring")
