@@ -10,12 +10,22 @@ from tiny import write_sst2
 
 from prune_heads import load_pruned
 from prune_heads.heads import HeadMask
+from prune_heads.options import Setup
+from prune_heads.progress import Reporter
+from prune_heads.studies.scoring import Lab
 from prune_heads.surgery import removed_heads
 
 
 @pytest.fixture(scope="module")
 def words(checkpoint, tmp_path_factory):
-    data = write_sst2(tmp_path_factory.mktemp("fit") / "SST-2", n_train=64, n_dev=80)
+    """Of data that the model answers without an error, so that every answer that changes is a loss."""
+    folder = tmp_path_factory.mktemp("fit")
+    data = write_sst2(folder / "SST-2", n_train=64, n_dev=80)
+    for name, split in (("train", "train"), ("dev", "validation")):
+        on = Lab(Setup(str(checkpoint), "sst2", data_dir=data, store=folder / "store"), Reporter()).predictions(split)
+        header, *lines = (data / f"{name}.tsv").read_text().splitlines()
+        rows = [f"{line[:-1]}{answer}" for line, answer in zip(lines, on.answers(on.of(on.gone)), strict=True)]
+        (data / f"{name}.tsv").write_text("\n".join([header, *rows]) + "\n")
     return (
         "fit",
         "--model",
@@ -57,7 +67,7 @@ def test_a_fit_leaves_the_files_of_a_run_and_goes_on_a_page(invoke, words, tmp_p
 
 
 def test_nothing_that_is_shown_leaves_the_model(invoke, words, tmp_path, json_of):
-    record = json_of(invoke(*words[:-4], "--max-loss", 0.05, "-o", tmp_path / "none", "--json"))
+    record = json_of(invoke(*words, "--max-loss", 0.05, "-o", tmp_path / "none", "--json"))
     assert record["fit"]["n_shown"] is None
     assert record["n_pruned"] == record["rows"][0]["difference"] == 0
     (tested,) = [row for row in record["fit"]["candidates"] if "limit" in row]
