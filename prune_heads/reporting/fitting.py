@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from prune_heads.reporting.terminal import pruned_page, run_page
-from prune_heads.reporting.words import Record, metric_name, share, subject_of
+from prune_heads.reporting.words import Record, metric_name, subject_of
 from prune_heads.tables import Page, Table
 
 _VERDICTS = {"kept": "shown", "open": "not shown", "lost": "refuted", None: "not tested"}
@@ -22,23 +22,22 @@ def fit_page(record: Record) -> Page:
     note += "; speed: times that of all heads; ms: milliseconds a batch." if "speed" in rows[0] else "."
     table = Table.of("Candidates", rows, _FORMS, (note,))
     parts = run_page({**record, "curve": []}, narrow=True).parts[:-1]
-    return Page(f"{subject_of(record)}: {share(record)}", (table, *_said(record), *parts, *pruned_page(record).parts))
+    title = f"{subject_of(record)}: which heads can go for less than {record['configuration']['max_loss']:g}"
+    return Page(title, (table, *_said(record), *parts, *pruned_page(record).parts))
 
 
 def _said(record: Record) -> Iterator[str]:
     """What is shown, and of the candidate that ended the test what is shown of it, and by how many examples more."""
     asked, n, on = record["configuration"], record["fit"]["n_shown"], record["rows"][0]
-    less, so = (
-        f"less than {asked['max_loss']:g} of {metric_name(record)} is lost",
-        "Not shown" if n is None else "Shown",
-    )
-    by = f"at {100 * asked['confidence']:g}% confidence, by {on['n_examples']:,} examples of {on['split']}"
+    margin, so = f"{asked['max_loss']:g}", "Not shown" if n is None else "Shown"
     heads = "some heads. The model stays as it is" if n is None else f"{n} heads, of this model and for such examples"
+    by = f"at {100 * asked['confidence']:g}% confidence, by {on['n_examples']:,} examples of {on['split']}"
+    less = f"less than {margin} of {metric_name(record)} is lost"
     yield f"{so} {by}, on which nothing was chosen: {less} without {heads}."
     for row in record["fit"]["candidates"]:
-        if "limit" in row:
-            yield (
-                f"Without {row['n_pruned']} heads these examples show a loss below {row['limit']:.4f}. In 80% of tests "
-                f"{row['examples_needed']:,} examples would show {asked['max_loss']:g}, if nothing is lost and as many "
-                "answers change."
-            )
+        if (needed := row.get("examples_needed")) is not None:
+            more = f"More examples would show {margin} only if less is lost than here"
+            if needed > on["n_examples"]:
+                so = "If nothing is lost and as many answers change"
+                more = f"{so}, {needed:,} examples would show {margin} in 80% of tests"
+            yield f"Without {row['n_pruned']} heads these examples show a loss below {row['limit']:.4f}. {more}."

@@ -26,8 +26,7 @@ class Loss:
     value: float  # metric of the first less that of the second
     error: float  # its standard error; of a share, as if nothing were lost
     n_examples: int
-    n: float
-    """How many independent answers the examples are worth, each 1/n of the metric; of scores, what is resampled."""
+    n: float  # independent answers that they are worth, each 1/n of the metric; of scores, units that are resampled
     flips: tuple[float, float] | None = None  # of a share: how many of these answers become right, and wrong
     is_choice: bool = True  # whether some answers flip; else they are scores, which all change a little
 
@@ -95,7 +94,7 @@ def loss_of(
 def design_effect(values: Array, groups: Array | None) -> float:
     """How many times the variance of the mean of `values`, `(n_examples,)`, grows since examples come in groups.
 
-    At least 1. As many independent examples say as much as n over this (Rao and Scott, 1992, Biometrics 48, 577-585).
+    At least 1; n examples say as much as n over this if independent (Rao and Scott, 1992, Biometrics 48, 577-585).
     """
     off = values - values.mean()
     if groups is None or not off.any():

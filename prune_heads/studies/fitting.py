@@ -35,7 +35,7 @@ from prune_heads.tasks.task import Split
 Recover = Callable[[PreTrainedModel, HeadMask], None]
 """Changes a model that has lost these heads so that it loses less, before it is tested; by training data alone."""
 _WHAT = {"multiply-adds": "multiply_adds", "milliseconds": "multiply_adds"}  # budget -> what the search counts
-_N_RUNS, _N_BATCHES = 6, 4  # of what is timed
+_N_RUNS, _N_BATCHES = 6, 2  # of what is timed
 
 
 # long: one study from its options to its record, a stage a paragraph

@@ -140,7 +140,7 @@ def exchange(closed: Row, saves: NDArray[np.int_], respond: Respond, masks: int)
     """
     n, (base,), n_swapped, left = len(closed), respond(closed[None]), 0, masks - 1
     each, losses, tried = np.eye(n, dtype=bool), np.zeros(n), np.arange(n)
-    while left >= len(tried) + NEAREST**2:
+    while left >= len(tried) + NEAREST**2 and 0 < closed.sum() < n:
         losses[tried] = (base - respond(closed ^ each[tried])) * np.where(closed[tried], -1, 1)
         by_loss = np.argsort(losses, kind="stable")
         gone, there = by_loss[closed[by_loss]][::-1][:NEAREST], by_loss[~closed[by_loss]][:NEAREST]

@@ -72,11 +72,12 @@ def test_nothing_that_is_shown_leaves_the_model(invoke, words, tmp_path, json_of
     assert record["n_pruned"] == record["rows"][0]["difference"] == 0
     (tested,) = [row for row in record["fit"]["candidates"] if "limit" in row]
     assert tested["limit"] > 0.05
-    assert tested["examples_needed"] > 80
     assert not (tmp_path / "none" / "checkpoint").exists()
     table = (tmp_path / "none" / "table.md").read_text()
     assert "Not shown at 95% confidence" in table
-    assert f"{tested['examples_needed']:,} examples would show 0.05" in table
+    more = tested["examples_needed"] > 80
+    assert (f"{tested['examples_needed']:,} examples would show 0.05 in 80%" in table) == more
+    assert ("only if less is lost than here" in table) != more
 
 
 @pytest.mark.slow
