@@ -64,7 +64,7 @@ def found(setup, events):
         patch.setattr(ManyMasks, "__init__", watched(many, lambda self, on, *_: on.split.name))
         patch.setattr(fitting, "predict", watched(predict, lambda model, batches: "validation"))
         patch.setattr(Study, "lap", watched(lap, lambda self, stage: f"end of {stage}"))
-        return fit(setup, Fitting(max_loss=MARGIN, mode="remove", candidates=4), Reporter())
+        return fit(setup, Fitting(max_loss=MARGIN, mode="remove", candidates=4, exchange=40), Reporter())
 
 
 def test_the_test_is_not_looked_at_before_the_candidates_are_fixed(events, found):
