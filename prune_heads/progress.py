@@ -1,7 +1,7 @@
 """How long-running work tells where it is; the terminal draws it, tests and scripts stay silent."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 Progress = Callable[[int], None]  # called with the number of examples done since the last call
@@ -28,3 +28,29 @@ class Reporter:
         """Something that the reader of the result must know; each once."""
         if text not in self.notes:
             self.notes.append(text)
+
+
+class _OneStage(Reporter):
+    """Notes go on to another reporter; what would be stages is progress of one."""
+
+    def __init__(self, outer: Reporter, progress: Progress) -> None:
+        super().__init__(outer.admit)
+        self.outer, self.progress = outer, progress
+
+    def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
+        return nullcontext(self.progress)
+
+    def note(self, text: str) -> None:
+        self.outer.note(text)
+
+
+@contextmanager
+def one_stage(of: Any, name: str, total: int) -> Iterator[None]:
+    """For the length of the block all stages of what has a `reporter` are one."""
+    outer: Reporter = of.reporter
+    with outer.stage(name, total) as progress:
+        of.reporter = _OneStage(outer, progress)
+        try:
+            yield
+        finally:
+            of.reporter = outer

@@ -133,7 +133,7 @@ def _check(block: AttentionBlock, places: list[int]) -> None:
         numbers = [str(head + 1) for head in block.original_heads]
         groups = "; ".join(",".join(numbers[start : start + size]) for start in range(0, block.n_heads, size))
         must = f"heads of {block.name} share W_K and W_V by groups ({groups}) and are removed by whole groups"
-        cure = "Take whole groups (--groups), or zero or gate single heads"
+        cure = "Take whole groups (--groups), for fit --units groups; or zero or gate single heads"
         raise UnsupportedModelError(f"{must}; got {','.join(numbers[i] for i in places)}. {cure}")
 
 

@@ -64,13 +64,14 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
 
 
 def _table(found: "Found") -> Any:
-    from prune_heads.reporting import ablation, curves, looking, roles, similarity, terminal
+    from prune_heads.reporting import ablation, curves, fitting, looking, roles, similarity, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
     singles = partial(ablation.ablation_page, details=found.details)
     ablations = {"pairs": similarity.pairs_page, "random": similarity.additivity_page}
     tables: dict[str, Callable[[], Any]] = {
         "run": lambda: terminal.run_report(record, scores),
+        "fit": lambda: fitting.fit_page(record),
         "score": lambda: terminal.score_table(scores or {}),
         "prune": lambda: terminal.pruned_page(record),
         "evaluate": lambda: terminal.evaluation_table(record),
@@ -88,6 +89,7 @@ def _table(found: "Found") -> Any:
 run = _study(
     "pruning:run_alone", options.Setup, options.Choice, options.Scoring, options.RunOptions, folder=options.RunFolder
 )
+fit = _study("fitting:fit", options.Setup, options.Fitting)
 score = _study("scoring:score_heads", options.Masks, options.Scoring, options.Cluster)
 prune = _study("pruning:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
 evaluate = _study("measuring:evaluate_heads", options.Setup, options.Masked)

@@ -4,7 +4,7 @@ from importlib import resources
 
 TOPICS = (
     *("start", "concepts", "data", "criteria", "compare", "heads", "statistics", "report"),
-    *("pruning", "models", "sweeps", "paper", "evaluator", "api", "errors", "limits"),
+    *("fit", "pruning", "models", "sweeps", "paper", "evaluator", "api", "errors", "limits"),
 )
 """In the order in which a newcomer reads them; each is a file `TOPIC.md` beside this one."""
 

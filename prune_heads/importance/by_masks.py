@@ -5,7 +5,7 @@ that are closed. Masks go through the store, so that a killed criterion goes on 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from prune_heads.errors import OptionError
 from prune_heads.heads import HeadScores
 from prune_heads.importance.criteria import Examples
 from prune_heads.importance.gradient import standard_error
-from prune_heads.progress import Progress, Reporter
+from prune_heads.progress import one_stage
 
 CLOSED = 0.25  # of the heads, by each mask of `regression`
 TOGETHER = 8  # heads of a walk, and candidates of `greedy`, that are measured in one pass
@@ -37,27 +37,9 @@ def measuring(examples: Examples) -> Iterator[Respond]:
             known.update(zip(new, found.tolist(), strict=True))
         return np.array([known[row.tobytes()] for row in closed])
 
-    outer, total = predictions.reporter, examples.masks * predictions.batches.n_examples
-    with predictions.unchanged(), outer.stage("masks", total) as progress:
-        predictions.reporter = _OneStage(outer, progress)
-        try:
-            yield respond
-        finally:
-            predictions.reporter = outer
-
-
-class _OneStage(Reporter):
-    """Notes go on to another reporter; what would be stages is progress of one."""
-
-    def __init__(self, outer: Reporter, progress: Progress) -> None:
-        super().__init__(outer.admit)
-        self.outer, self.progress = outer, progress
-
-    def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
-        return nullcontext(self.progress)
-
-    def note(self, text: str) -> None:
-        self.outer.note(text)
+    total = examples.masks * predictions.batches.n_examples
+    with predictions.unchanged(), one_stage(predictions, "masks", total):
+        yield respond
 
 
 def regression(examples: Examples) -> HeadScores:

@@ -4,6 +4,7 @@ Adding one is adding a field. Nothing here imports torch or the command line.
 """
 
 from prune_heads.options.fields import Group, Opt, options_of
+from prune_heads.options.fitting import Fitting
 from prune_heads.options.looking import Look, Pairs, RandomMasks, RoleSources, Similarity
 from prune_heads.options.scoring import Comparing, Curves, Scoring
 from prune_heads.options.setup import Cluster, Folder, Masks, NewFolder, Place, RunFolder, Setup, Start, WrittenModel

@@ -28,7 +28,7 @@ Target = Literal["dense", "onnx"]  # what a checkpoint is exported to
 
 _heads = partial(option, reach="content", is_path=ending(".json"))  # records hold the heads, not the file that has them
 _runs = partial(option, "Number of timed runs of each model, taken in turn after a warm-up.", 6, low=6)
-_mode = partial(option, "Set the weights of pruned heads to zero, or remove them.", "zero")
+mode_option = partial(option, "Set the weights of pruned heads to zero, or remove them.", "zero")
 
 CHOOSE_EXAMPLES = 5000  # as in the paper's table 6
 BATCH_SIZES = (1, 4, 16, 64)  # those of the paper's table 4
@@ -62,7 +62,7 @@ class Choice(Group):
 class RunOptions(Group):
     """What a run does beside choosing heads."""
 
-    mode: Mode = _mode()
+    mode: Mode = mode_option()
     split: tuple[str, ...] = splits_option()
     curve: bool = option("Also measure the metric with 0, 10, ..., 100% of the heads pruned.", False)
     margin: float | None = margin_option()
@@ -135,7 +135,7 @@ class Surgery(Group):
     """By what heads are chosen, and what happens to them."""
 
     scores: Path | None = option("A scores.json; the heads with the lowest scores are pruned.", reach="content")
-    mode: Mode = _mode()
+    mode: Mode = mode_option()
     replace: Literal["zero", "mean"] = option(
         "What stands in for pruned heads: nothing, or their means, which --scores of 'score --replace mean' must hold.",
         "zero",

@@ -100,7 +100,8 @@ def lines(record: Record) -> dict[str, list[Line]]:
     found = record.get("lines")
     if found is None:
         asked, on = record["configuration"], record["scored_on"]
-        about = {name: asked[name] for name in ("criterion", "estimator")} | {"scored_on": on and on["split"]}
+        by = record.get("ordered_by") or {name: asked[name] for name in ("criterion", "estimator")}
+        about = {**by, "scored_on": on and on["split"]}
         points = [{**point, "value": point[record["headline"]]} for point in record["curve"]]
         found = [{**about, "rescored": False, "n_draws": 1, "points": points}]
     splits = dict.fromkeys(point["split"] for line in found for point in line["points"])

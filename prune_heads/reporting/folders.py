@@ -16,6 +16,7 @@ from prune_heads.reporting.comparison import comparison_csv, comparison_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, save
 from prune_heads.reporting.figures.comparison import cost_figure, curves_figures
+from prune_heads.reporting.fitting import fit_page
 from prune_heads.reporting.looking import look_figures, look_page
 from prune_heads.reporting.roles import roles_figure, roles_page
 from prune_heads.reporting.similarity import additivity_page, pairs_csv, pairs_page, similarity_csv, similarity_page
@@ -52,6 +53,7 @@ _MADE: Mapping[str, Mapping[str, Callable[[Record], Any]]] = {
     },
     "correlate": {TABLE_FILE: correlation_page, "scatter": heads.correlation_scatters},
     "curve": {TABLE_FILE: curve_page, "curves.csv": curve_csv, "curve": curves.criteria_figure},
+    "fit": {TABLE_FILE: fit_page, "curve": curves.curve_figure},
     "finetune": {TABLE_FILE: finetuning_table},
     "look": {TABLE_FILE: look_page, "heads": lambda record: dict(look_figures(record))},
     "roles": {TABLE_FILE: partial(roles_page, whole=True), "roles": roles_figure},

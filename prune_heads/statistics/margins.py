@@ -1,8 +1,9 @@
 """Is a loss smaller than a margin? Where nothing is significant, that is not yet shown."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from prune_heads.statistics.differences import N_RESAMPLES, resampled_values
 from prune_heads.statistics.metrics import Array, Metric
@@ -32,19 +33,25 @@ def score_interval(gained: int, lost: int, n: int, confidence: float = INSIDE) -
         raise ValueError("an interval needs examples, got none")
     beyond, observed = norm.ppf((1 + confidence) / 2), (gained - lost) / n
 
-    def distance(d: float) -> float:
-        b = -gained - lost + (2 * n - gained + lost) * d
-        q = (np.sqrt(b**2 + 8 * n * lost * d * (1 - d)) - b) / (4 * n)
-        off, variance = gained - lost - n * d, n * (2 * q + d * (1 - d))
-        return 0.0 if off == 0 else float(np.clip(off / np.sqrt(max(variance, 1e-300)), -1e9, 1e9))
-
     def limit(side: int) -> float:
         end = side * (1 - 1e-12)
         if (observed - end) * side >= 0:
             return float(side)
-        return float(brentq(lambda d: distance(d) + side * beyond, observed, end, xtol=1e-12))
+        return float(brentq(lambda d: score_distance(gained, lost, n, d) + side * beyond, observed, end, xtol=1e-12))
 
     return limit(-1), limit(1)
+
+
+def score_distance(gained: ArrayLike, lost: ArrayLike, n: float, d: float) -> Any:
+    """Tango's score: standard errors from a difference `d` up to the observed one, arguments as of `score_interval`.
+
+    Arrays are taken too, of counts that need not be whole.
+    """
+    gained, lost = np.asarray(gained), np.asarray(lost)
+    b = -gained - lost + (2 * n - gained + lost) * d
+    q = (np.sqrt(np.maximum(b**2 + 8 * n * lost * d * (1 - d), 0)) - b) / (4 * n)
+    off, variance = gained - lost - n * d, n * (2 * q + d * (1 - d))
+    return np.clip(off / np.sqrt(np.maximum(variance, 1e-300)), -1e9, 1e9)
 
 
 def difference_interval(

@@ -119,7 +119,7 @@ def bench(setup: Setup, choice: Choice, options: Bench, reporter: Reporter) -> F
     rows, total = [], len(SIDES) * options.runs * sum(race.n_examples for race in races)
     with reporter.stage("bench", total) as progress:
         for race in races:
-            rows.append({**_run(sides, race, options.runs, progress), "ceiling": ceiling(original, mask, race)})
+            rows.append({**timed(sides, race, options.runs, progress), "ceiling": ceiling(original, mask, race)})
             _note_above(rows[-1], reporter)
     study.lap("bench")
     about = {"task": subject.task.spec.name, "mode": "remove", **counted(mask), "parameters": parameters}
@@ -137,18 +137,19 @@ def _races(subject: Subject, split: Split, length: int, sizes: Sequence[int]) ->
         yield Race("real", size, [batches.batch(i).to(subject.device).inputs for i in index])
 
 
-def _run(sides: Sides, race: Race, n_runs: int, progress: Progress) -> dict[str, Any]:
-    """One row, but for the ceiling."""
-    warm = {name: [_seconds(sides, race, name, 1) for _ in range(2)] for name in SIDES}
+def timed(sides: Sides, race: Race, n_runs: int, progress: Progress) -> dict[str, Any]:
+    """One row, but for the ceiling; ratios are to the first side."""
+    names = tuple(sides)
+    warm = {name: [_seconds(sides, race, name, 1) for _ in range(2)] for name in names}
     n_passes = max(1, math.ceil(_SHORTEST_SECONDS / min(last for _, last in warm.values())))
-    seconds: dict[str, list[float]] = {name: [] for name in SIDES}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for run in range(n_runs):
-        turn = run % len(SIDES)
-        for name in (*SIDES[turn:], *SIDES[:turn]):
+        turn = run % len(names)
+        for name in (*names[turn:], *names[:turn]):
             seconds[name].append(_seconds(sides, race, name, n_passes))
             progress(race.n_examples)
-    ratios = {name: [a / b for a, b in zip(seconds["original"], seconds[name], strict=True)] for name in SIDES[1:]}
-    speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in SIDES}
+    ratios = {name: [a / b for a, b in zip(seconds[names[0]], seconds[name], strict=True)] for name in names[1:]}
+    speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in names}
     per_second = {name: {"mean": fmean(each), "deviation": stdev(each), "each": each} for name, each in speeds.items()}
     about: dict[str, Any] = {name: getattr(race, name) for name in ("lengths", "batch_size", "n_examples")}
     about |= {"n_tokens": fmean(race.n_tokens), "n_passes": n_passes, "examples_per_second": per_second}

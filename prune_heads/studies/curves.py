@@ -26,7 +26,7 @@ from prune_heads.statistics.margins import kept_up_to
 from prune_heads.studies.ablating import among
 from prune_heads.studies.measuring import Measured
 from prune_heads.studies.repeated import areas_sampled, samples_of
-from prune_heads.studies.scoring import Lab, note_oracle, score
+from prune_heads.studies.scoring import Lab, names_of_own, note_oracle, score
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import removed_heads
 
@@ -67,12 +67,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
         if found := every[0] if is_oracle else lab.examples(options.by(name)):
             examples[name] = found
             note_oracle(name, found.split, splits, reporter)
-    shown = [row.name or name for name, row in rows.items()]
-    if len({*shown}) < len(shown):  # files of one name in several folders
-        shown = list(rows)
-    said = dict(zip(rows, shown, strict=True))
-    sources = {said[name]: row.source for name, row in rows.items() if row.name}  # of one's own
-    own = {"criteria": shown, "criterion_source": sources} if sources else {}
+    said, own = names_of_own(rows)
     scored_on = {name: identify_split(each.split) for name, each in examples.items()}
     study.begin(setup, options, own, **lab.identify(splits), scored_on=scored_on)
     for each in every:

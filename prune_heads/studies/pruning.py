@@ -233,17 +233,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
             pruned = each.of(mask, progress) if by_gates else predict(model, each.batches, progress=progress)
             without.append((each, before, {None: pruned}))
-            about = {"split": each.split.name, "n_examples": len(each.references)}
-            intervals = each.intervals(before, scoring.seed)
-            for row in each.compared({"base": before, "pruned": pruned}, paired_bootstrap, scoring.seed):
-                rows.append({**about, **row, "base_interval": intervals[row["metric"]]})
-                if row["metric"] == each.measure.name:
-                    kept = {"base": before, "pruned": pruned}
-                    both = each.answers(before), each.answers(pruned)
-                    rows[-1] |= each.responses_compared(kept, scoring.seed)
-                    rows[-1]["changed"] = each.changed(*both)
-                    if options.margin is not None:
-                        rows[-1]["kept"] = each.kept_within(options.margin, *both, scoring.seed)
+            rows += rows_of(each, before, pruned, scoring.seed, options.margin)
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
     record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)
@@ -251,12 +241,34 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=partial(changed, without))
 
 
+def rows_of(each: Predictions, before: Kept, pruned: Kept, seed: int, margin: float | None) -> list[dict[str, Any]]:
+    """What pruning does on a split, a row a metric, as records of `run` have it; the headline first, with more."""
+    about = {"split": each.split.name, "n_examples": len(each.references)}
+    kept, intervals, rows = {"base": before, "pruned": pruned}, each.intervals(before, seed), list[dict[str, Any]]()
+    for row in each.compared(kept, paired_bootstrap, seed):
+        rows.append({**about, **row, "base_interval": intervals[row["metric"]]})
+        if row["metric"] == each.measure.name:
+            both = each.answers(before), each.answers(pruned)
+            rows[-1] |= each.responses_compared(kept, seed)
+            rows[-1]["changed"] = each.changed(*both)
+            if margin is not None:
+                rows[-1]["kept"] = each.kept_within(margin, *both, seed)
+    return rows
+
+
+def point_of(each: Predictions, mask: HeadMask, kept: Kept, percent: float, seed: int) -> dict[str, Any]:
+    """A point of a curve, as records of `run` have it; `low` and `high` are the 95% interval of the headline metric."""
+    low, high = each.interval(each.answers(kept), seed)
+    about = {"split": each.split.name, "percent": percent}
+    about |= {"n_pruned": len(mask), "heads_pruned": mask.descriptors()}
+    about["n_classes_predicted"] = len(np.unique(each.answers(kept)))
+    return {**about, **each.metrics(kept), "low": low, "high": high}
+
+
 def _curve(
     every: Sequence[Predictions], masks: Sequence[HeadMask], seed: int, reporter: Reporter
 ) -> Iterator[dict[str, Any]]:
     """The metric against the share of heads pruned, lowest score first; rows as they come (paper, figure 3).
-
-    `low` and `high` are the 95% interval of the headline metric.
 
     Heads are gated, so the model stays as it is. With `min_per_layer` the curve ends where no more may go; heads
     that have been removed before are pruned at its start. Units go as a whole: a point may have fewer heads then.
@@ -267,9 +279,4 @@ def _curve(
             held.enter_context(each.unchanged())
         for step, mask in enumerate(masks):
             for each in every:
-                kept = each.of(mask, progress)
-                low, high = each.interval(each.answers(kept), seed)
-                about = {"split": each.split.name, "percent": 100 * step // CURVE_STEPS}
-                about |= {"n_pruned": len(mask), "heads_pruned": mask.descriptors()}
-                about["n_classes_predicted"] = len(np.unique(each.answers(kept)))
-                yield {**about, **each.metrics(kept), "low": low, "high": high}
+                yield point_of(each, mask, each.of(mask, progress), 100 * step // CURVE_STEPS, seed)

@@ -1,6 +1,6 @@
 """Score every head of a model on a task; a lab keeps what was loaded and computed, for one run or for several."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -58,6 +58,16 @@ def configuration_of(scoring: Scoring) -> dict[str, Any]:
     row = criterion_of(scoring.criterion)
     own = {"criterion": row.name, "criterion_source": row.source} if row.name else {}
     return {**scoring.configuration(), **own}
+
+
+def names_of_own(rows: Mapping[str, Criterion]) -> tuple[dict[str, str], dict[str, Any]]:
+    """How records call criteria, and what they say of one's own: names without a path, and hashes of their sources."""
+    shown = [row.name or name for name, row in rows.items()]
+    if len({*shown}) < len(shown):  # files of one name in several folders
+        shown = list(rows)
+    said = dict(zip(rows, shown, strict=True))
+    sources = {said[name]: row.source for name, row in rows.items() if row.name}
+    return said, {"criteria": shown, "criterion_source": sources} if sources else {}
 
 
 def note_oracle(criterion: str, split: Split, reported: Sequence[Split], reporter: Reporter) -> None:

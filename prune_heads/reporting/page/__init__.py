@@ -16,6 +16,7 @@ from typing import Any
 from prune_heads.errors import RunError
 from prune_heads.files import write_bytes, writing_into
 from prune_heads.reporting.curves import correlation_page, curve_page
+from prune_heads.reporting.fitting import fit_page
 from prune_heads.reporting.page.data import page_data
 from prune_heads.reporting.page.runs import Run, command_line, read_runs
 from prune_heads.reporting.terminal import bench_page, evaluation_table, run_page
@@ -27,6 +28,7 @@ MOST_BYTES = 3_000_000
 _MAPS = (5, 2, 1, 0)  # maps of attention a head on examples, of which a large model has fewer
 _TABLES = {
     **{"run": run_page, "curve": curve_page, "correlate": correlation_page, "bench": bench_page},
+    "fit": fit_page,
     "evaluate": lambda record: Page("", (evaluation_table(record),)),
 }
 """Command -> its tables, beside the columns."""

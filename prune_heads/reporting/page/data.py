@@ -69,7 +69,7 @@ def _orders(run: Run, places: Places) -> Iterator[Row]:
     """Lines of the metric as heads go: points with their masks, where one mask stands for them."""
     record, asked = run.record, run.record.get("configuration", {})
     found: list[tuple[str, str, str, Sequence[Record], Record]] = []  # split, metric, title, points, more of the line
-    if run.command == "curve" or (run.command == "run" and record["curve"]):
+    if run.command == "curve" or (run.command in ("run", "fit") and record["curve"]):
         for split, of_split in lines(record).items():
             for line in of_split:
                 ends = line.ends or ([None] * len(line.points),) * 2
@@ -132,7 +132,7 @@ def _base(run: Run, places: Places) -> Iterator[Row]:
     if run.command == "evaluate" and not record["heads_pruned"]:
         ends = record["intervals"]
         rows = [(record["split"], name, value, ends[name]) for name, value in record["metrics"].items()]
-    elif run.command == "run":
+    elif run.command in ("run", "fit"):
         rows = [(row["split"], row["metric"], row["base"], row.get("base_interval")) for row in record["rows"]]
     elif run.command == "ablate":
         tables = record.get("tables") or record["pairs"]

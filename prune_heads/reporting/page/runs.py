@@ -14,7 +14,7 @@ from prune_heads.files import read_json
 from prune_heads.options import Group, Opt, options_of
 from prune_heads.reporting.words import Record
 
-COMMANDS = ("run", "score", "ablate", "curve", "evaluate", "correlate", "bench", "look", "roles", "similar")
+COMMANDS = ("run", "fit", "score", "ablate", "curve", "evaluate", "correlate", "bench", "look", "roles", "similar")
 """Whose records a page shows."""
 _NEWEST = 2  # format of records
 _BESIDE = ("scores", "examples")  # JSON files of a folder beside its record
