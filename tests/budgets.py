@@ -21,9 +21,9 @@ REASON = "# long: "
 SUITES = ".pytest_cache/v/budgets/suites"
 """Where the suite keeps how long it took; see `tests/suite_times.py`."""
 
-HELD_LINES = 27_500
+HELD_LINES = 28_100
 """20,000 for the core, 3,000 for looking at heads, 2,000 for what tables can be believed to say,
-2,500 for criteria and how they are compared."""
+2,500 for criteria and how they are compared, 600 for winning back what pruning lost."""
 
 REFERENCE = 6.4
 """CPU seconds of importing torch and BERT on the machine that the limits of times are for: two idle cores. A machine on
