@@ -131,7 +131,7 @@ def test_what_is_distilled_is_recorded_and_the_teacher_stays(tmp_path):
     assert record["teacher"] == record["model"]
     assert record["distilled"] == {"temperature": 3.0, "weights": WEIGHTS}
     assert record["configuration"]["temperature"] == 3.0
-    _, other = finetune(SETUP, replace(recipe, distill_from=None, temperature=2.0), tmp_path / "plain", Reporter())
+    _, other = finetune(SETUP, replace(recipe, distill_from=None, temperature=None), tmp_path / "plain", Reporter())
     assert other["finetuned"] != record["finetuned"]
     assert fingerprint(load_classifier("mini", task="mini-sentiment").model) == record["teacher"]["fingerprint"]
 

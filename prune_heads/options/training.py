@@ -42,10 +42,10 @@ class Recipe(Group):
         reach="content",
         is_path=folder_or_name,
     )
-    temperature: float = _later("Temperature of what is learned by --distill-from.", 2.0, low=0.01)
+    temperature: float | None = _later("Temperature of what is learned by --distill-from. (default: 2)", low=0.01)
     head_dropout: float = _later("Probability that a head is left out of a step of training.", 0.0, low=0, high=0.99)
-    schedule: Schedule = _later(
-        "That probability: constant, or 'v': falling to 0 over the warm-up, then rising again.", "constant"
+    schedule: Schedule | None = _later(
+        "That probability: 'constant', or 'v', falling to 0 over the warm-up, then rising. (default: constant)"
     )
     hold_out: int | None = _later(
         "Set N training examples aside, in whole groups: the split 'held-out' of the model from then on.", low=1

@@ -74,7 +74,8 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     study.begin(setup, recipe, **identify(subject, alone), **taught)
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype, teacher=teacher)
     study.lap("train")
-    about = {"task": task.spec.name, "labels": task.spec.labels and list(task.spec.labels), "drawn": list(start.drawn)}
+    about: dict[str, Any] = {"task": task.spec.name, "labels": task.spec.labels and list(task.spec.labels)}
+    about["drawn"] = list(start.drawn)
     about |= {"heads_pruned": pruned.descriptors()} if pruned else {}
     about |= {"distilled": teacher.about()} if teacher is not None else {}
     about |= {"held_out": subject.task.held_out._asdict()} if subject.task.held_out is not None else {}
@@ -103,7 +104,7 @@ def _teacher(setup: Setup, recipe: Recipe, subject: Subject, split: Split, repor
     sizes: dict[str, Any] = {"batch_size": setup.batch_size, "max_length": setup.max_length}
     objective = setup.objective or subject.objective.name
     taught = Subject.of(checkpoint, subject.task, objective=objective, device=subject.device, **sizes)
-    teacher = Teacher(taught, subject, split, recipe.temperature)
+    teacher = Teacher(taught, subject, split, recipe.temperature or 2.0)
     if subject.task.held_out not in (None, HeldOut.of(checkpoint.model.config)):
         reporter.note(f"{checkpoint.name}, which is learned from, may have seen the examples that are set aside")
     if not teacher.shows_hidden:

@@ -37,7 +37,7 @@ class HeadDropout:
         Scheduled DropHead does with the same probability at both ends.
         """
         most, turn = self.recipe.head_dropout, math.ceil(self.recipe.warmup * n_steps)
-        if self.recipe.schedule == "constant":
+        if self.recipe.schedule != "v":
             return most
         return most * (1 - step / turn if step < turn else (step - turn) / (n_steps - turn))
 

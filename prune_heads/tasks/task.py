@@ -145,8 +145,7 @@ class Task:
         there = [i for i in range(len(whole)) if (i in aside) == (split == HELD_OUT)]
         order = range(len(there)) if seed is None else np.random.default_rng(seed).permutation(len(there)).tolist()
         part = whole.at([there[i] for i in sorted(order[:max_examples])])
-        about = {"n_available": len(there), "fingerprint": fingerprint(labels, part.columns)}
-        return replace(part, name=split, **about)
+        return replace(part, name=split, n_available=len(there), fingerprint=fingerprint(labels, part.columns))
 
 
 def load_task(
