@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from prune_heads.objectives.base import Objective
 
 NAME = "own"  # of a task of rows in memory, and of a split that has no name
-
-
 HELD_OUT = "held-out"  # the split of the training examples that `finetune --hold-out` has set aside
 HELD_OUT_ENTRY = "prune_heads_held_out"  # of a model's configuration, with the fields of `HeldOut`
 
