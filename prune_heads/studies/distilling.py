@@ -11,7 +11,7 @@ from torch.nn import functional
 from prune_heads.errors import UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import evaluating, logits_of
-from prune_heads.objectives.batches import IGNORED, Field
+from prune_heads.objectives.batches import IGNORED
 from prune_heads.tasks.task import Split
 
 WEIGHTS = {"labels": 0.5, "answers": 0.5, "hidden": 1.0}
@@ -26,7 +26,10 @@ class Teacher:
         """Both on the task, and what the pupil learns. An `UnfitError` if they do not read its examples alike."""
         self.subject, self.temperature, self.problem = subject, temperature, pupil.objective.problem
         few, both = split.at(range(min(32, len(split)))), (pupil, subject)
-        ours, theirs = ({name: _lists(of) for name, of in each.tokens(few).inputs.items()} for each in both)
+        ours, theirs = (
+            {name: [array.tolist() for array in of.arrays()] for name, of in each.tokens(few).inputs.items()}
+            for each in both
+        )
         if ours != theirs or subject.n_max < pupil.n_max:
             why = f"takes {subject.n_max} tokens at most" if ours == theirs else "has another tokenizer"
             must = f"--distill-from must name a model that reads texts as {pupil.classifier.name} does"
@@ -96,10 +99,6 @@ def hidden_error(pairs: list[tuple[Tensor, Tensor]], mask: Tensor | None) -> Ten
         distance, size = ((each.float().square().sum(dim=-1) * is_there).sum() for each in (ours - theirs, theirs))
         found.append(distance / size)
     return torch.stack(found).mean()
-
-
-def _lists(field: Field) -> list[Any]:
-    return [array.tolist() for array in field.arrays()]
 
 
 def _states(output: Any) -> Iterator[Tensor]:

@@ -101,6 +101,8 @@ class Task:
             cure = f"; name a file for it (--{split}-file, or under [files])" if split in spec.splits else ""
             if spec.name in GLUE and split.startswith("test"):
                 cure = "; GLUE publishes no labels for its test splits"
+            if split == HELD_OUT:
+                cure = "; 'prune-heads finetune --hold-out' makes a model that has it"
             raise TaskError(f"{spec.name}: the split must be one of {', '.join(self.splits)}, got {split!r}{cure}")
         if max_examples is not None and max_examples < 1:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
