@@ -133,6 +133,7 @@ def test_what_is_distilled_is_recorded_and_the_teacher_stays(tmp_path):
     assert record["configuration"]["temperature"] == 3.0
     _, other = finetune(SETUP, replace(recipe, distill_from=None, temperature=None), tmp_path / "plain", Reporter())
     assert other["finetuned"] != record["finetuned"]
+    assert not {"teacher", "distilled", "heads_pruned", "held_out"} & other.keys()
     assert fingerprint(load_classifier("mini", task="mini-sentiment").model) == record["teacher"]["fingerprint"]
 
 

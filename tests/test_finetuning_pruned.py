@@ -12,11 +12,11 @@ from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
 from prune_heads.reporting.folders import of_record
-from prune_heads.studies.finetuning import finetune, finetune_into
+from prune_heads.studies.finetuning import finetune_into
 from prune_heads.surgery import removed_heads, staying_zero, zeroed_heads
 
 HEADS = "1:1,3 2:1,2,3,4 6:4"
-QUICK = Recipe(epochs=2, learning_rate=1e-3, weight_decay=0.5)
+QUICK = Recipe(epochs=1, learning_rate=1e-3, warmup=0.0, weight_decay=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def folders(tmp_path_factory):
 
 
 def setup(folder):
-    return Setup(str(folder), "mini-sentiment", max_examples=64)
+    return Setup(str(folder), "mini-sentiment", max_examples=96)
 
 
 def test_removed_and_zeroed_heads_stay_so_and_both_learn_the_same(folders, tmp_path):
@@ -85,8 +85,3 @@ def test_a_new_head_goes_on_top_of_what_is_left(tmp_path):
         assert type(start.model).__name__ == "BertForSequenceClassification"
         save_pruned(start.model, tmp_path / f"{name}-again")
         assert str(removed_heads(load_pruned(tmp_path / f"{name}-again"))) == "1:1 3:1,2,3,4"
-
-
-def test_a_whole_model_has_no_word_of_it(tmp_path):
-    _, record = finetune(setup("mini"), Recipe(epochs=1), tmp_path, Reporter())
-    assert not {"heads_pruned", "distilled", "held_out", "teacher"} & record.keys()

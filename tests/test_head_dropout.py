@@ -45,19 +45,19 @@ def dropout(model, p, **recipe):
     return HeadDropout(model, Recipe(head_dropout=p, **recipe), zeroed_heads(model))
 
 
-@pytest.mark.parametrize("p", [0.2, 0.5, 0.95])
+@pytest.mark.parametrize("p", [0.5, 0.9])
 def test_gates_are_one_on_average_and_never_all_closed(p):
     drops = dropout(tiny_model(), p, seed=3)
-    gates = torch.stack([torch.stack(drops.gates(step, 2000)) for step in range(2000)]).double()  # (steps, 3, 4)
+    gates = torch.stack([torch.stack(drops.gates(step, 1000)) for step in range(1000)]).double()  # (steps, 3, 4)
     assert torch.allclose(gates.sum(dim=-1), torch.tensor(4.0).double(), atol=1e-6)  # n / kept for each that is kept
     kept = (gates > 0).sum(dim=-1)
     assert kept.min() >= 1
-    error = gates.std(dim=0) / 2000**0.5
+    error = gates.std(dim=0) / 1000**0.5
     assert ((gates.mean(dim=0) - 1).abs() < 5 * error).all()
     share, at_least_one = (gates > 0).double().mean(dim=0), 1 - p + p**4 / 4  # one of four stays where all would go
-    assert (share - at_least_one).abs().max() < 5 * (0.25 / 2000) ** 0.5
+    assert (share - at_least_one).abs().max() < 5 * (0.25 / 1000) ** 0.5
     among = np.corrcoef((gates > 0).double().flatten(1).T.numpy())[:4, 4:8]
-    assert np.abs(among).max() < 0.12  # blocks draw on their own
+    assert np.abs(among).max() < 0.17  # blocks draw on their own
 
 
 def test_gates_follow_from_seed_step_and_block_alone():
@@ -76,8 +76,9 @@ def test_heads_that_are_gone_are_none_of_the_n():
     heads = "1:2,4 2:1,2,3,4"
     zeroed, removed = (dropout(take(tiny_model(), heads), 0.6) for take in (zero_heads, remove_heads))
     keep = HeadMask.parse(heads, (4, 4, 4)).keep()
+    every = dropout(tiny_model(), 0.6)
     for step in range(50):
-        whole = dropout(tiny_model(), 0.6).gates(step, 50)
+        whole = every.gates(step, 50)
         for i, gate in enumerate(removed.gates(step, 50)):
             torch.testing.assert_close(zeroed.gates(step, 50)[i][keep[i]], gate)
             assert gate.sum() == pytest.approx(len(gate), abs=1e-5)
