@@ -64,7 +64,7 @@ class Subject:
 
         Args:
             checkpoint: The model with its head, and its tokenizer.
-            task: What it is asked.
+            task: What it is asked; without the examples that were set aside when the model was trained.
             objective: Key of `OBJECTIVES`, or one of your own; None for the one that the head names.
             batch_size: Examples a batch.
             max_length: Tokens an example, at most.
@@ -84,6 +84,7 @@ class Subject:
         elif options:
             raise TaskError(f"an objective that is made already takes no options; got {', '.join(options)}")
         checkpoint.model.to(device)
+        task = task.of_model(getattr(checkpoint.model, "config", None))
         return cls(checkpoint, task, objective, batch_size, max_length, device)
 
     @property

@@ -123,7 +123,8 @@ class Evaluator:
             subject = dataclasses.replace(subject, objective=measured)
         if subject.objective.note:
             reporter.note(subject.objective.note)
-        chosen = given or task.load(split or task.spec.eval_splits[0], max_examples)
+        of_task = subject.task if isinstance(data, str | Task) else task  # rows in memory are all asked about
+        chosen = given or of_task.load(split or task.spec.eval_splits[0], max_examples)
         if batches is None:
             chosen = subject.measurable(chosen, reporter)
         else:

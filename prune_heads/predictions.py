@@ -34,12 +34,12 @@ from prune_heads.statistics.groups import numbered
 from prune_heads.statistics.margins import difference_interval, non_inferior
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
-from prune_heads.tasks.task import Split
+from prune_heads.tasks.task import HELD_OUT_ENTRY, Split
 
 _MEAN = mean_of("response", lambda responses, references: responses)
 """Of responses, `(n_examples,)`, in place of predictions."""
 N_DRAWS = 1_000  # resamples of the examples, for variances
-_NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
+_NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", HELD_OUT_ENTRY)
 """Entries of a configuration that do not change what the model computes in a given precision."""
 
 

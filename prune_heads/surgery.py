@@ -8,8 +8,8 @@ taken out by whole groups.
 
 import copy
 import warnings
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, head_counts, stay_dense, units
+from prune_heads.anatomy.block import Owned
 from prune_heads.anatomy.locate import leave_record, models_inside
 from prune_heads.anatomy.narrowed import OwnCounts, compute_with
 from prune_heads.errors import UnsupportedModelError
@@ -48,7 +49,7 @@ def zero_heads(model: nn.Module, heads: Heads, means: Instead = None) -> nn.Modu
         owned = [each for block, places in _places(model, heads) for each in block.owned(places)]
         for each in owned:  # checks come before anything is written
             tensor = each.tensor
-            tensor.index_fill_(each.dim, torch.tensor(each.indices, dtype=torch.long, device=tensor.device), 0)
+            tensor.index_fill_(each.dim, _index(each, tensor), 0)
         _shift(shifts)
     return model
 
@@ -90,7 +91,7 @@ def bias_shifts(model: nn.Module, heads: Heads, means: Instead) -> list[tuple[Te
         if mean is None or not (places := block.places(pruned)):
             continue
         bias, shared = block.output.bias, "layers share their weights" if block.n_depths > 1 else ""
-        why = "there is none" if bias is None else shared or _why_not(block.output.module, block.output.names[1])
+        why = "there is none" if bias is None else shared or why_not_plain(block.output.module, block.output.names[1])
         if bias is None or why:
             must = f"the bias of W_O of {block.name} must be its own to take the means of heads; {why}"
             raise UnsupportedModelError(f"{must}. Take zeros in their place, or gate heads (evaluate, ablate, curve)")
@@ -109,6 +110,44 @@ def _shift(shifts: list[tuple[Tensor, Tensor]]) -> None:
 def removed_heads(model: nn.Module) -> HeadMask:
     """The heads that `remove_heads` has taken out of the model so far, in the original numbering."""
     return gone_from(attention_blocks(model))
+
+
+def zeroed_heads(model: nn.Module) -> HeadMask:
+    """The heads that are there and own nothing but zeros, as `zero_heads` leaves them, in the original numbering."""
+    blocks = attention_blocks(model)
+    dead = frozenset(
+        (i, head)
+        for i, block in enumerate(blocks)
+        for place, head in enumerate(block.original_heads)
+        if not any(
+            bool(each.tensor.index_select(each.dim, _index(each, each.tensor)).any()) for each in block.owned([place])
+        )
+    )
+    return HeadMask(head_counts(blocks), dead)
+
+
+@contextmanager
+def staying_zero(model: nn.Module, heads: Heads) -> Iterator[nn.Module]:
+    """Until the block ends no gradient reaches what these heads own: under AdamW zeros stay zeros, bit for bit.
+
+    Of a head with keys and values of its own none would; where heads share these, its columns of W_O would grow again.
+    """
+
+    def closed(each: Owned) -> Callable[[Tensor], Tensor]:
+        return lambda gradient: gradient.index_fill(each.dim, _index(each, gradient), 0)  # also of what is infinite
+
+    blocks = attention_blocks(model)
+    named = as_mask(heads, head_counts(blocks)).by_block()
+    with ExitStack() as hooks:
+        for block, zeroed in zip(blocks, named, strict=True):
+            for each in block.owned(block.places(zeroed)) if block.depth == 0 else ():
+                if each.indices and each.tensor.requires_grad:
+                    hooks.callback(each.tensor.register_hook(closed(each)).remove)
+        yield model
+
+
+def _index(each: Owned, of: Tensor) -> Tensor:
+    return torch.tensor(each.indices, dtype=torch.long, device=of.device)
 
 
 def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[int]]]:
@@ -211,7 +250,7 @@ def _check_writable(blocks: Sequence[AttentionBlock], chosen: Sequence[Attention
     owners: dict[int, AttentionBlock] = {}
     for block in blocks:
         for module, name, *_ in block.owned(()):
-            if block.module in written and (reason := _why_not(module, name)):
+            if block.module in written and (reason := why_not_plain(module, name)):
                 must = f"{block.name} must hold its weights as plain parameters to be zeroed or removed; {reason}"
                 how = "torch.nn.utils.prune.remove, remove_weight_norm, remove_parametrizations, merge, no offloading"
                 raise UnsupportedModelError(f"{must}. Gate the heads, or make the weights plain first ({how})")
@@ -221,7 +260,7 @@ def _check_writable(blocks: Sequence[AttentionBlock], chosen: Sequence[Attention
                 raise UnsupportedModelError(f"{must} {owner.name}. Gate the heads, or give each block a copy")
 
 
-def _why_not(module: nn.Module, name: str) -> str:
+def why_not_plain(module: nn.Module, name: str) -> str:
     """Why a weight that is written would not be what the module computes with; empty where it would."""
     weight, kind = module._parameters.get(name), type(module).__name__
     if weight is None or getattr(module, name) is not weight:

@@ -348,6 +348,10 @@ def test_commands_work_on_images(words, invoke, tmp_path, monkeypatch):
         report(command, *(("--steps", "2") if command == "curve" else ()))
     tuned = report("finetune", "--epochs", "1", "--output", tmp_path / "tuned")
     assert tuned["labels"] == list(ANIMALS)
+    taught = report("finetune", "--epochs", "1", "--distill-from", tmp_path / "tuned", "--output", tmp_path / "taught")
+    assert taught["distilled"]["weights"]["hidden"] == 1
+    rescaled = report("run", "--fraction", "0.25", "--criterion", "magnitude", "--rescale")
+    assert rescaled["rescaled"]["n_examples"] == rescaled["rescaled_on"]["n_examples"]
     assert (tmp_path / "tuned" / "preprocessor_config.json").is_file()
 
 

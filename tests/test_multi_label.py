@@ -354,6 +354,11 @@ def test_fine_tuning_makes_a_head_for_the_labels(file, checkpoint, invoke, tmp_p
     assert (config["problem_type"], config["id2label"]) == (PROBLEM, {"0": "anger", "1": "joy"})
     found = json_of(invoke("evaluate", "--model", made, *on, "--json"))["metrics"]
     assert found == pytest.approx(record["metrics"]["validation"])
+    taught = json_of(
+        invoke(*words[:-1], tmp_path / "taught", "--distill-from", made, "--head-dropout", "0.3", "--json")
+    )
+    assert taught["teacher"]["fingerprint"] == record["finetuned"]
+    assert taught["epochs"][0]["loss"] != record["epochs"][0]["loss"]
 
 
 def test_a_sweep(model, file, invoke, tmp_path, monkeypatch):

@@ -136,6 +136,7 @@ OWN = ("run", "--train-file", "DATA/train.csv", "--validation-file", "DATA/dev.c
 PLAIN = ("run", "--max-examples", "20")
 PRUNE = ("prune", "--heads", "1:1")
 BENCH = ("bench", "--max-examples", "8")
+TUNE = ("finetune", "--model", "mini", "--task", "mini-sentiment", "--max-examples", "20")
 CONTENT = {
     "sample": (PLAIN, ("run", "--sample", "20")),
     "train_file": (OWN, ("--train-file", "DATA/other.csv")),
@@ -149,6 +150,7 @@ CONTENT = {
     "heads": (PRUNE, ("--heads", "1:2")),
     "split": (("evaluate", *PLAIN[1:]), ("--split", "train")),
     "seed": (BENCH, ("--seed", "1")),
+    "distill_from": (TUNE, ("--distill-from", "mini")),
 }
 """Name -> a command, and words that change what the option leads to."""
 SCORES = {"scores", "nearest", "pairs", "against", "conllu"}

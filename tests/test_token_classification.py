@@ -386,6 +386,10 @@ def test_fine_tuning_makes_the_head(record, files, tmp_path):
     assert tagger_of(tmp_path / "tuned").model.config.id2label == dict(enumerate(sorted(TAGS)))
     again = record("evaluate", "--model", tmp_path / "tuned", *files)
     assert again["metrics"] == pytest.approx(tuned["metrics"]["validation"])
+    more = ("--epochs", "1", "--distill-from", tmp_path / "tuned", "--output", tmp_path / "taught")
+    taught = record("finetune", "--model", start, *files, *more)
+    assert taught["teacher"]["fingerprint"] == tuned["finetuned"]
+    assert taught["distilled"]["weights"]["hidden"] == 1
 
 
 def test_words_are_for_their_own_heads(invoke, model, files, checkpoint):

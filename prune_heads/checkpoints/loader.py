@@ -21,7 +21,7 @@ from prune_heads.checkpoints.fit import check_class, read_config
 from prune_heads.checkpoints.head import Head, HeadOf, Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.loading import find, folder_of, reading
-from prune_heads.checkpoints.pruned import Draw, heads_gone, read_model, write_pruned
+from prune_heads.checkpoints.pruned import Draw, read_model, write_pruned
 from prune_heads.errors import CheckpointError, first_line
 
 
@@ -118,9 +118,6 @@ def load_checkpoint(
         elif head.prepare is None:
             check_class(config, raw, shown, head)
         reader = _read_preprocessor(source, shown, head, where)
-        if learned is not None and isinstance(source, Path) and heads_gone(source):
-            must = f"fine-tuning must start from a whole model; {shown} has had heads removed"
-            raise CheckpointError(f"{must}. Fine-tune first, then prune")
         model, drawn = read_model(source, shown, config, under, dtype, where, draw=draw)
     folder, notes = folder_of(source), tokenizer.settle(model, reader, raw, pads=head.token is not None)
     if head.reads == "text":

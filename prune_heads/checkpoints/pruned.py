@@ -85,7 +85,8 @@ def read_model(
 ) -> tuple[PreTrainedModel, set[str]]:
     """A model whose weights fit, and the names of those that `draw` has drawn, given what transformers lacks.
 
-    Its class is what the head says, or what the configuration says where heads have been removed or no head is known.
+    Its class is what the head says; where no head is known, or heads have been removed and none is drawn, what the
+    configuration says.
     """
     folder = source if isinstance(source, Path) else None
     stored, files = check_weight_files(folder, name), "config.json"
@@ -94,7 +95,13 @@ def read_model(
         raise CheckpointError(f"{must}. Copy them beside config.json, or write the folder again")
     heads = {} if folder is None else heads_gone(folder)
     model_class: Any = getattr(transformers, head.auto, None)
-    if heads or not head.auto:
+    if heads and draw is not None:  # the class that gets a new head, which need not be the one that was saved
+        found = model_class._model_mapping.get(type(config), ())
+        model_class = found if isinstance(found, type) else next(iter(found), None)
+        if model_class is None:
+            must = f"the type of {name} ({config.model_type}) must have a class that {head.auto} builds"
+            raise CheckpointError(f"{must}; transformers has none. Name another model")
+    elif heads or not head.auto:
         named = (config.architectures or [""])[0]
         model_class = getattr(transformers, named, None)
         if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):

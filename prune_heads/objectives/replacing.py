@@ -105,13 +105,13 @@ def measure(
     if kind != "mean" and batches.objective.generates:
         must = f"--replace {kind} needs all tokens of a text at once"
         raise UnfitError(f"{must}; {batches.objective.name} writes them one by one. Take --replace zero or mean")
-    rows = replace(batches, objective=cast(Any, None), rows=None, beside={}, edges=None, replacement=None)
+    rows = by_row(batches)
     if kind == "resample":
         if (n := len(rows.n_tokens)) < 2:
             raise UnfitError(f"--replace resample needs two examples that can stand in for each other; got {n}")
         return Replacement(kind, rows, seed=seed)
     sums = dict[int, Tensor]()  # `(positions, width + 1)` a block, in float64; the last column counts
-    for index in _of_one_length(rows):
+    for index in of_one_length(rows):
         for i, (context, position, length) in _seen(model, rows, index, kind).items():
             values = pad(context.cpu().double(), (0, 1), value=1.0)
             every = torch.arange(context.shape[-2]).expand(context.shape[:-1]) if position is None else position.cpu()
@@ -128,7 +128,12 @@ def measure(
     return Replacement(kind, rows, means)
 
 
-def _of_one_length(rows: Batches) -> Iterator[NDArray[np.int64]]:
+def by_row(batches: Batches) -> Batches:
+    """The rows of some examples, each as an example of its own, for `of_one_length`."""
+    return replace(batches, objective=cast(Any, None), rows=None, beside={}, edges=None, replacement=None)
+
+
+def of_one_length(rows: Batches) -> Iterator[NDArray[np.int64]]:
     """The places of all rows, the longest first, in batches of as many tokens, also as a decoder is given."""
     lengths = np.stack([each for each in (rows.n_tokens, rows.n_decoded) if each is not None], axis=1)
     kinds, kind = np.unique(lengths, axis=0, return_inverse=True)

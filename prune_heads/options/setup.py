@@ -30,7 +30,7 @@ _FILES = {"train_file", "validation_file"}
 _OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 
 
-def _folder_or_name(text: str, folder: Path) -> bool:
+def folder_or_name(text: str, folder: Path) -> bool:
     """A model. What no folder beside the file is called is a name on the hub, or a path from the working directory."""
     return text.startswith((".", "~")) or (text != DEFAULT_MODEL and (folder / text).is_dir())
 
@@ -44,7 +44,7 @@ def _model_name(group: Any) -> str:
 
 
 _task_word = partial(known_task, said="", error=OptionError)
-_model = partial(option, is_path=_folder_or_name, shown=_model_name)
+_model = partial(option, is_path=folder_or_name, shown=_model_name)
 
 
 def _store_place(value: str) -> str:

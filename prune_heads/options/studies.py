@@ -66,6 +66,11 @@ class RunOptions(Group):
     split: tuple[str, ...] = splits_option()
     curve: bool = option("Also measure the metric with 0, 10, ..., 100% of the heads pruned.", False)
     margin: float | None = margin_option()
+    rescale: bool = option(
+        "Win back loss: give each kept head a factor, by least squares on the examples that heads are scored on.",
+        False,
+        since="later",
+    )
 
 
 @dataclass(frozen=True)

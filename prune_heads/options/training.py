@@ -1,8 +1,17 @@
+# ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
 """How a model is fine-tuned."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 from prune_heads.options.fields import Group, numbers, option
+from prune_heads.options.setup import folder_or_name
+
+Schedule = Literal["constant", "v"]  # how the probability of head dropout runs
+
+_later = partial(option, since="later")
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,26 @@ class Recipe(Group):
     keep_epochs: bool = option("Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.", False)
     keep_steps: tuple[int, ...] = option("Keep checkpoints of these steps; 0: the start.", (), read=numbers(0, "0,50"))
     save_minutes: float = option("Minutes between saves, where a killed run continues.", 10.0, reach="nothing", low=0)
+    distill_from: str | None = _later(
+        "Also learn from what this model answers: a folder or a model on the hub, fine-tuned on the task.",
+        reach="content",
+        is_path=folder_or_name,
+    )
+    temperature: float | None = _later("Temperature of what is learned by --distill-from. (default: 2)", low=0.01)
+    head_dropout: float = _later("Probability that a head is left out of a step of training.", 0.0, low=0, high=0.99)
+    schedule: Schedule | None = _later(
+        "That probability: 'constant', or 'v', falling to 0 over the warm-up, then rising. (default: constant)"
+    )
+    hold_out: int | None = _later(
+        "Set N training examples aside, in whole groups: the split 'held-out' of the model from then on.", low=1
+    )
+
+    @classmethod
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        if "temperature" in given and "distill_from" not in given:
+            yield "--temperature belongs to --distill-from"
+        if "schedule" in given and not given.get("head_dropout"):
+            yield "--schedule belongs to --head-dropout"
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,9 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
         for row in record["rows"]
         if (found := row.get("kept"))
     ]
+    if of := record.get("rescaled"):
+        loss = "loss {pruned:.4f} without, {rescaled:.4f} with".format(**of["loss"])
+        kept.append(f"Kept heads rescaled on {of['n_examples']} examples of {of['split']}: {loss}.")
     return Page(title, (Table.of(title if narrow else "", rows, _COMPARED), *curve, *kept, heads))
 
 

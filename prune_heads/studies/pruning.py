@@ -24,9 +24,11 @@ from prune_heads.options import Choice, RunOptions, Scoring, Setup, Surgery, Wri
 from prune_heads.options.studies import Mode
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
+from prune_heads.recovery import check_rescalable
 from prune_heads.runs import Study
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import paired_bootstrap
+from prune_heads.studies import recovering
 from prune_heads.studies.changed import changed
 from prune_heads.studies.reading import read_heads, read_means, read_scores
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
@@ -180,6 +182,8 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     A `PruneHeadsError` if anything that the run needs cannot be had, or a mask is not applied.
     """
     criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
+    if options.rescale and lab.setup.replace in ("position-mean", "resample"):
+        raise OptionError(f"--rescale must be with --replace zero or mean; {lab.setup.replace} changes no weight.")
     lab.scoring = scoring
     study, subject, reporter = Study("run", lab.reporter), lab.subject, lab.reporter
     every = lab.reported(options.split)
@@ -199,7 +203,12 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     replacement = lab.replacement
     means = replacement.means if replacement is not None and replacement.kind == "mean" else None
     bias_shifts(subject.model, HeadMask.all(gone.n_heads), means)  # refused before hours of scoring, too
-    identity = lab.once(("identity", options.split, replacement), lambda: lab.identify(splits))
+    identity = dict(lab.once(("identity", options.split, replacement), lambda: lab.identify(splits)))
+    fitted_on = None
+    if options.rescale:
+        check_rescalable(subject.model)
+        fitted_on = recovering.examples_of(lab, scoring)
+        identity["rescaled_on"] = identify_split(fitted_on.split)
     study.begin(*asked, **identity, scored_on=scored_on)
     lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)
@@ -221,13 +230,16 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         masks = lowest_first(scored.scores, gone, CURVE_STEPS, min_per_layer=choice.min_per_layer, units=together)
         points = list(_curve(every, masks, scoring.seed, reporter))
         study.lap("curve")
-    model = deepcopy(subject.classifier.model) if lab.reused else subject.classifier.model
+    model = deepcopy(subject.classifier.model) if lab.reused or options.rescale else subject.classifier.model
     by_gates = replacement is not None and means is None
     if by_gates:
         reporter.note(f"--replace {lab.setup.replace} depends on the example: the heads are gated, no weight changes")
         parameters = {"before": n_parameters(model), "pruned": 0}
     else:
         parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs(), means)
+    won_back = {}
+    if fitted_on is not None:
+        won_back["rescaled"] = recovering.rescaled(model, subject.model, fitted_on, mask)
     rows, without = list[dict[str, Any]](), list[tuple[Predictions, Kept, dict[None, Kept]]]()
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
@@ -236,7 +248,9 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
             rows += rows_of(each, before, pruned, scoring.seed, options.margin)
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
-    record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)
+    record = study.record(
+        subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points, **won_back
+    )
     checkpoint = None if by_gates else subject.classifier._replace(model=model)
     return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=partial(changed, without))
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from prune_heads.files import new_directory, write_json
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import Recipe
 from prune_heads.progress import Progress, Reporter
+from prune_heads.studies.distilling import Teacher
+from prune_heads.studies.head_dropout import HeadDropout
+from prune_heads.surgery import staying_zero, zeroed_heads
 from prune_heads.tasks.task import Split
 
 KEPT_FOLDER = "kept"
@@ -41,11 +45,13 @@ def train(
     reporter: Reporter,
     *,
     dtype: str = "float32",
+    teacher: Teacher | None = None,
 ) -> list[dict[str, Any]]:
     """Fine-tune the subject's model in place on the batches, and measure the splits after each epoch.
 
     A killed process goes on from what is in `work`; what is to be kept lands in its `kept`. `dtype` is the precision of
-    the products (autocast); weights are and stay in float32.
+    the products (autocast); weights are and stay in float32. Heads whose weights are zero stay so. With a teacher the
+    loss is the one that `Teacher.loss` makes.
 
     Returns:
         One entry an epoch: `epoch`, `step`, the mean training `loss` and the `metrics` by split.
@@ -83,7 +89,11 @@ def train(
         batch = batches.batch(np.asarray(places))
         return {**batch.inputs, "labels": batch.targets}
 
-    with loading.quiet_transformers(), reporter.stage("training", recipe.epochs * batches.n_examples) as progress:
+    zeroed, n_seen = zeroed_heads(subject.model), recipe.epochs * batches.n_examples
+    with ExitStack() as meanwhile:
+        meanwhile.enter_context(loading.quiet_transformers())
+        meanwhile.enter_context(staying_zero(subject.model, zeroed))
+        progress = meanwhile.enter_context(reporter.stage("training", n_seen))
         trainer = _Trainer(
             model=subject.model,
             args=arguments,
@@ -91,6 +101,8 @@ def train(
             data_collator=collate,
             callbacks=[_Watch(subject, splits, recipe, work / KEPT_FOLDER, progress)],
         )
+        trainer.teacher = teacher
+        trainer.dropout = HeadDropout(subject.model, recipe, zeroed) if recipe.head_dropout else None
         trainer.order = _Order(batches, recipe.seed, grouped=recipe.group_by_length)
         trainer.remove_callback(transformers.PrinterCallback)  # it prints dictionaries
         start = last_whole(work, reporter)
@@ -137,12 +149,24 @@ class _Order(Sampler[int]):
 
 
 class _Trainer(transformers.Trainer):
-    """With an order of our own, and saves that are whole or not there."""
+    """With an order of our own, head dropout, a teacher, and saves that are whole or not there."""
 
     order: _Order
+    dropout: HeadDropout | None
+    teacher: Teacher | None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
         return self.order
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Of a step: the model's own, with some heads left out, and what the teacher adds."""
+        given = inputs if self.teacher is None else {**inputs, "output_hidden_states": self.teacher.shows_hidden}
+        with self.dropout.step(self.state) if self.dropout is not None else nullcontext():
+            loss, outputs = super().compute_loss(model, given, True, num_items_in_batch)
+        loss = loss if self.teacher is None else self.teacher.loss(loss, outputs, inputs)
+        return (loss, outputs) if return_outputs else loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The trainer's own save, made aside by all processes of a training, sealed and renamed by the first."""

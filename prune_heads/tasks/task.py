@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from prune_heads.errors import DataError, TaskError, UnsupportedModelError, firs
 from prune_heads.objectives import OBJECTIVES, TASKS, Row, TaskSpec, known_task, rows_for
 from prune_heads.objectives.rows import Split as Split
 from prune_heads.objectives.rows import Table, fingerprint
+from prune_heads.statistics.groups import numbered
 from prune_heads.tasks.own import OwnData, read_own, read_toml, spec_of
 from prune_heads.tasks.sources import CONFIGURATIONS, GLUE, read_glue, read_mini, read_tsv, read_wmt
+from prune_heads.visible import brief
 
 if TYPE_CHECKING:
     import datasets
@@ -22,6 +24,35 @@ if TYPE_CHECKING:
     from prune_heads.objectives.base import Objective
 
 NAME = "own"  # of a task of rows in memory, and of a split that has no name
+HELD_OUT = "held-out"  # the split of the training examples that `finetune --hold-out` has set aside
+HELD_OUT_ENTRY = "prune_heads_held_out"  # of a model's configuration, with the fields of `HeldOut`
+
+
+class HeldOut(NamedTuple):
+    """Training examples that a model was not trained on: whole groups, drawn from all of the training split."""
+
+    task: str
+    split: str  # of which they are
+    n_examples: int
+    seed: int
+    fingerprint: str  # of these examples, as of a `Split`
+
+    @classmethod
+    def of(cls, config: Any) -> "HeldOut | None":
+        """What a model's configuration says of it; a `TaskError` if it cannot be read."""
+        said = getattr(config, HELD_OUT_ENTRY, None)
+        try:
+            return None if said is None else cls(**said)
+        except TypeError as error:
+            must = f"{HELD_OUT_ENTRY} in config.json must have {', '.join(cls._fields)}; got {brief(said)}"
+            raise TaskError(f"{must}. Restore what 'prune-heads finetune' wrote") from error
+
+    def places(self, groups: Sequence[str], n_examples: int) -> set[int]:
+        """Which they are of so many examples, from 0; `groups` is empty where each is its own."""
+        unit = numbered(np.asarray(groups)) if groups else np.arange(n_examples)
+        order = np.random.default_rng(self.seed).permutation(int(unit.max()) + 1)
+        n_units = int(np.searchsorted(np.cumsum(np.bincount(unit)[order]), self.n_examples)) + 1
+        return set(np.flatnonzero(np.isin(unit, order[:n_units])).tolist())
 
 
 @dataclass(frozen=True)
@@ -31,12 +62,33 @@ class Task:
     spec: TaskSpec
     read: Callable[[str, int | None], Table]  # split and how many rows are needed, None for all -> these or more
     splits: tuple[str, ...]  # the splits there are
+    held_out: HeldOut | None = None  # what the training split lacks, and the split `HELD_OUT` has
+
+    def holding_out(self, n: int, seed: int) -> "Task":
+        """The same with `n` training examples set aside; a `DataError` if none would be left."""
+        whole = self.load(self.spec.score_split)
+        held = HeldOut(self.spec.name, whole.name, n, seed, "")
+        places = sorted(held.places(whole.groups, len(whole)))  # more than `n`, by a part of a group
+        if len(places) == len(whole):
+            must = f"examples to train on must be left; --hold-out {n} takes all {len(whole)} of {whole.name}"
+            raise DataError(f"{must}. Hold fewer out")
+        found = fingerprint(self.spec.labels, whole.at(places).columns)
+        return self._lacking(held._replace(n_examples=len(places), fingerprint=found))
+
+    def of_model(self, config: Any) -> "Task":
+        """The same as a model may see it: without what was set aside of it when the model was trained."""
+        held = None if self.held_out is not None else HeldOut.of(config)
+        is_ours = held is not None and (held.task, held.split) == (self.spec.name, self.spec.score_split)
+        return self._lacking(held) if held is not None and is_ours else self
+
+    def _lacking(self, held: HeldOut) -> "Task":
+        return replace(self, held_out=held, splits=(*self.splits, HELD_OUT))
 
     def load(self, split: str, max_examples: int | None = None, *, seed: int | None = None) -> Split:
         """Load one split.
 
         Args:
-            split: Its name, as the hub writes it.
+            split: Its name, as the hub writes it; or `HELD_OUT`.
             max_examples: Take so many, in file order; all for None.
             seed: Take them at random; None for the first ones.
 
@@ -49,9 +101,13 @@ class Task:
             cure = f"; name a file for it (--{split}-file, or under [files])" if split in spec.splits else ""
             if spec.name in GLUE and split.startswith("test"):
                 cure = "; GLUE publishes no labels for its test splits"
+            if split == HELD_OUT:
+                cure = "; 'prune-heads finetune --hold-out' makes a model that has it"
             raise TaskError(f"{spec.name}: the split must be one of {', '.join(self.splits)}, got {split!r}{cure}")
         if max_examples is not None and max_examples < 1:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
+        if self.held_out is not None and split in (HELD_OUT, self.held_out.split):
+            return self._part(self.held_out, split, max_examples, seed)
         table, objective = self.read(split, max_examples if seed is None else None), row.load()
         codes = table.codes or {name: i for i, name in enumerate(spec.labels or ())}
         by_name, kept, groups = table.labels(spec.label_column), [], []
@@ -77,6 +133,19 @@ class Task:
         n_there = table.n_there or len(kept)
         shared = tuple(groups[i] for i in places) if spec.cluster_column in table.names else ()
         return Split(split, columns, table.source, fingerprint(spec.labels, columns), n_there, out, shared)
+
+    def _part(self, held: HeldOut, split: str, max_examples: int | None, seed: int | None) -> Split:
+        """What was set aside, or the rest."""
+        whole, labels = replace(self, held_out=None).load(held.split), self.spec.labels
+        aside = held.places(whole.groups, len(whole))
+        if fingerprint(labels, whole.at(sorted(aside)).columns) != held.fingerprint:
+            must = f"{whole.source} must hold the {held.n_examples} examples that the model was not trained on"
+            cure = "Give the data that it was trained on; call other data otherwise (name in a task's TOML file)"
+            raise DataError(f"{must}, got other rows. {cure}")
+        there = [i for i in range(len(whole)) if (i in aside) == (split == HELD_OUT)]
+        order = range(len(there)) if seed is None else np.random.default_rng(seed).permutation(len(there)).tolist()
+        part = whole.at([there[i] for i in sorted(order[:max_examples])])
+        return replace(part, name=split, n_available=len(there), fingerprint=fingerprint(labels, part.columns))
 
 
 def load_task(
