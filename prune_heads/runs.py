@@ -103,6 +103,20 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
+def numbers_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The metrics of the model that a run has left, or an export was made from; empty if none were measured.
+
+    Rows of split, metric and its value `after`; where heads were pruned also `before`.
+    """
+    if "made_from" in record:
+        return list((record["made_from"] or {}).get("numbers", ()))
+    if rows := [row for row in record.get("rows", ()) if {"base", "pruned"} <= row.keys()]:
+        names = {"split": "split", "metric": "metric", "before": "base", "after": "pruned"}
+        return [{name: row[key] for name, key in names.items()} for row in rows]
+    every = ((split, of) for split, of in record.get("metrics", {}).items() if isinstance(of, dict))
+    return [{"split": split, "metric": name, "after": value} for split, of in every for name, value in of.items()]
+
+
 def is_of(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
     """Whether a record is of the run of this identity; older ones do not count the examples that were cut."""
     uncounted = re.sub(r'"n_cut":\d+,', "", canonical(identity))
