@@ -110,9 +110,9 @@ def numbers_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     if "made_from" in record:
         return list((record["made_from"] or {}).get("numbers", ()))
-    if rows := [row for row in record.get("rows", ()) if {"base", "pruned"} <= row.keys()]:
-        names = {"split": "split", "metric": "metric", "before": "base", "after": "pruned"}
-        return [{name: row[key] for name, key in names.items()} for row in rows]
+    if rows := [row for row in record.get("rows", ()) if "pruned" in row]:
+        named = [(row["split"], row["metric"], row["base"], row["pruned"]) for row in rows]
+        return [dict(zip(("split", "metric", "before", "after"), row, strict=True)) for row in named]
     every = ((split, of) for split, of in record.get("metrics", {}).items() if isinstance(of, dict))
     return [{"split": split, "metric": name, "after": value} for split, of in every for name, value in of.items()]
 

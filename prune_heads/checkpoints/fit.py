@@ -4,7 +4,6 @@ transformers loads what it can: it draws missing weights, leaves others out, rea
 change a result is refused here by name, as a `CheckpointError`.
 """
 
-import copy
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -37,13 +36,6 @@ def read_config(source: Path | str, name: str, where: Mapping[str, Any]) -> tupl
         came = repr(raw.get(entry))[:80]
         raise CheckpointError(f"{entry} in config.json of {name} must {must}; got {came}. Correct it")
     return AutoConfig.from_pretrained(source, **where), raw
-
-
-def write_config(model: PreTrainedModel, folder: Path) -> None:
-    """Write the configuration of a model by itself; it names the class, as beside weights of transformers' own."""
-    config = copy.copy(model.config)
-    config.architectures = [type(model).__name__]
-    config.save_pretrained(folder)
 
 
 def _faults(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

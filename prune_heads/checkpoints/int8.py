@@ -1,8 +1,8 @@
 """Models in 8 bits for PyTorch on a CPU: weights as whole numbers with a scale an output; nothing is calibrated.
 
 The rows that come into a map are rounded while it runs, each by its own largest value, so that what an example gives
-does not depend on the others of its batch. Products are summed exactly, in 32 bits. Measured for this (results/LOG.md):
-one scale for all rows, as in PyTorch's `quantize_dynamic`, is faster but three times as far off.
+does not depend on the others of its batch. Products are summed exactly. One scale for all rows, as in PyTorch's
+`quantize_dynamic`, was three times as far off (results/LOG.md).
 """
 
 from pathlib import Path
@@ -15,13 +15,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from prune_heads.checkpoints.fit import write_config
 from prune_heads.checkpoints.linear_maps import OneDnnLinear
 from prune_heads.checkpoints.loading import INT8_FILE
 from prune_heads.errors import CheckpointError, first_line
-
-_LARGEST = 127  # codes are -127 to 127: symmetric, so that a product needs no correction for an offset
-_TINY = torch.finfo(torch.float32).tiny  # the scale of a row of zeros
 
 
 class _Int8(nn.Module):
@@ -59,8 +55,9 @@ class Int8Embedding(_Int8):
 
 
 def rounded(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows `(n, width)` as 8-bit codes and their scales `(n, 1)`: the largest value of each row is 127 scales."""
-    scale = (torch.linalg.vector_norm(x, float("inf"), dim=1, keepdim=True) / _LARGEST).clamp(min=_TINY)
+    """Rows `(n, width)` as codes from -127 to 127 and their scales `(n, 1)`: x is about code times scale."""
+    scale = torch.linalg.vector_norm(x, float("inf"), dim=1, keepdim=True) / 127
+    scale.clamp_(min=torch.finfo(torch.float32).tiny)  # that of a row of zeros
     return (x / scale).round_().to(torch.int8), scale
 
 
@@ -71,15 +68,14 @@ def to_int8(model: nn.Module) -> None:
     """Turn the linear maps and embeddings of a model into 8 bits, in place; those of other classes stay as they are."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            made = _MADE.get(type(child))
-            if made is not None and cast(Tensor, child.weight).numel():  # a layer may have no heads
-                setattr(module, name, made(child))
+            if type(child) in _MADE and cast(Tensor, child.weight).numel():  # a layer may have no heads
+                setattr(module, name, _MADE[type(child)](child))
 
 
 def write_int8(model: PreTrainedModel, folder: Path) -> None:
     """Write a model whose maps are in 8 bits already, and its configuration, for `read_int8`."""
     save_file({name: x.detach().clone() for name, x in model.state_dict().items()}, folder / INT8_FILE)
-    write_config(model, folder)
+    model.config.save_pretrained(folder)
 
 
 def read_int8(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -1,5 +1,6 @@
 """The model card of a checkpoint folder, as the Hugging Face hub reads it: from the record of the run that wrote it."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +15,7 @@ from prune_heads.tables import Table
 from prune_heads.visible import in_markdown
 
 CARD_FILE = "README.md"
-_HUB_TASKS = dict.fromkeys(("labelled", "multi-label"), "text-classification") | {
-    kind: kind for kind in ("token-classification", "question-answering", "image-classification")
-}
-"""Kind of task -> what the hub calls it."""
-_HUB_METRICS = {"pearson": "pearsonr"}
+_HUB_TASKS = {"labelled": "text-classification", "multi-label": "text-classification"}
 _READ = """import onnxruntime
 from transformers import AutoTokenizer
 
@@ -89,14 +86,15 @@ def model_card(record: Record, folder: Path) -> str:
 
 
 def _front_matter(record: Record, library: str, task: str, numbers: list[dict[str, Any]]) -> str:
-    """In YAML; `base_model` where the hub has it, metrics and their values where the run knows them."""
+    """In YAML: `base_model` where the hub has it, metrics and their values where the run knows them."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    model, kind, named = record["model"], TASKS[task].kind if task in TASKS else "", words.task_title(task)
+    model, kind = record["model"], TASKS[task].kind if task in TASKS else ""
     about: dict[str, Any] = {"base_model": model["name"] if model["revision"] else None}
-    if numbers and (kind := _HUB_TASKS.get(kind, "")):
-        of: dict[str, Any] = {"task_type": kind, "dataset_type": task, "dataset_name": named}
-        found = [(row["split"], _HUB_METRICS.get(row["metric"], row["metric"]), row["after"]) for row in numbers]
+    kind = _HUB_TASKS.get(kind, kind)
+    if numbers and kind.endswith(("-classification", "-answering")):
+        of: dict[str, Any] = {"task_type": kind, "dataset_type": task, "dataset_name": words.task_title(task)}
+        found = [(row["split"], re.sub("^pearson$", "pearsonr", row["metric"]), row["after"]) for row in numbers]
         results = [EvalResult(**of, dataset_split=split, metric_type=name, metric_value=x) for split, name, x in found]
         about |= {"model_name": model["name"], "metrics": sorted({name for _, name, _ in found})}
         about |= {"pipeline_tag": kind, "eval_results": results}

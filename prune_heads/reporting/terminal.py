@@ -15,7 +15,6 @@ from prune_heads.tables import Cell, Form, Page, Table
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (("#3b528b", "white"), ("#2c728e", "white"), ("#21918c", "white"), ("#5ec962", "black"), ("#fde725", "black"))
-_WITHOUT = {"dense": "zero"}  # form of an export -> what stands for the heads that are gone
 _COMPARED = {"base": ".4f", "pruned": ".4f", "difference": "+.4f", "95% interval": "+.4f to"}
 _SPEED = Form(lambda speed: f"{speed['mean']:,.1f} ± {speed['deviation']:.1f}")
 _RATIO = Form(lambda ratio: f"{ratio['median']:.2f}x ({min(ratio['each']):.2f} to {max(ratio['each']):.2f})")
@@ -156,11 +155,10 @@ def export_page(record: Record) -> Page:
     how = f"--to {record['to']}{' --int8' if record['configuration'].get('int8') else ''}"
     title = f"{record['model']['name']} {how}: {heads} of {record['n_heads']} heads "
     files = ({"file": name, "bytes": size} for name, size in record["files"].items())
-    rounding, exact = record.get("rounding"), record["checks"]
-    first = "before it is rounded, against the model" if rounding else "against the model"
+    rounding, gone = record.get("rounding"), "zero" if record["to"] == "dense" else "removed"
     parts: list[Table | str] = [
-        Table.of(title + _WITHOUT.get(record["to"], "removed"), files, {"bytes": ","}),
-        _checks(f"{first}, on random texts", exact),
+        Table.of(title + gone, files, {"bytes": ","}),
+        _checks("against the model, on random texts", record["checks"]),
         *([_checks(f"in {rounding['form']}, against the model in float32", rounding["checks"])] if rounding else []),
         f"heads       {' '.join(pruned) or 'none pruned'}",
         f"parameters  {parameters['before']:,} before, {parameters['after']:,} written",

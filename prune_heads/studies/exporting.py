@@ -1,7 +1,7 @@
 """Write a model for other software, and see that it computes there what it computes here, or refuse."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -17,12 +17,11 @@ from transformers import PreTrainedModel
 
 from prune_heads.budget import n_parameters
 from prune_heads.checkpoints import Checkpoint, load_pruned, loading, write_tokenizer
-from prune_heads.checkpoints.fit import write_config
 from prune_heads.checkpoints.int8 import to_int8, write_int8
 from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, quantise_onnx, require, run_onnx, write_onnx
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.checkpoints.tokenizer import random_texts
-from prune_heads.errors import ExportError, NotFiniteError, RunError, first_line
+from prune_heads.errors import ExportError, NotFiniteError, first_line
 from prune_heads.evaluation import n_positions
 from prune_heads.files import new_directory, read_bytes, read_json
 from prune_heads.gating import gated, gates_of
@@ -31,9 +30,11 @@ from prune_heads.options import Choice, Export, NewFolder
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Files, Study, check_output, numbers_of, write_files
 from prune_heads.studies import pruning, setup
-from prune_heads.studies.agreement import Batches, Logits, compared_logits
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import compared, prove_gates
+
+Batches = Sequence[Mapping[str, Tensor]]
+Logits = list[list[NDArray[np.float32]]]  # of each batch all outputs, `(examples, ...)`
 
 _LONGEST = 64  # tokens of the longest batch that is compared, where the model takes so many
 
@@ -55,18 +56,18 @@ def _dense(model: PreTrainedModel, named: HeadMask, batches: Batches, folder: Pa
 
 
 def _narrow(model: PreTrainedModel, named: HeadMask, batches: Batches, folder: Path) -> tuple[PreTrainedModel, Logits]:
-    """A copy with its heads removed, of which nothing is written yet."""
+    """A copy with its heads removed, of which nothing is written yet; its configuration names labels and class."""
     pruned = copy.deepcopy(model)
+    pruned.config.architectures = [type(model).__name__]
     remove_heads(pruned, named)
     return pruned, [_logits(pruned, batch) for batch in batches]
 
 
 def _onnx(model: PreTrainedModel, named: HeadMask, batches: Batches, folder: Path) -> tuple[PreTrainedModel, Logits]:
-    """One file of the model with its heads removed, run by onnxruntime; its configuration names the labels."""
-    pruned = copy.deepcopy(model)
-    remove_heads(pruned, named)
+    """One file of the model with its heads removed, run by onnxruntime."""
+    pruned, _ = _narrow(model, named, (), folder)
     write_onnx(pruned, batches[-1], folder)
-    write_config(pruned, folder)
+    pruned.config.save_pretrained(folder)
     return pruned, run_onnx(folder, batches)
 
 
@@ -123,8 +124,7 @@ def export_into(
     """
     is_half = options.dtype != "float32"
     target = options.to + " --int8" * options.int8 + " --dtype" * is_half
-    if TARGETS[target].libraries:
-        require(f"--to {options.to}", TARGETS[target].libraries)
+    require(f"--to {options.to}", TARGETS[target].libraries)
     reporter.admit = partial(check_output, folder)
     study = Study("export", reporter)
     classifier = setup.load_model(options, reporter)
@@ -148,8 +148,8 @@ def export_into(
         exported = export(classifier, named, target, made, full=full)
         write_tokenizer(classifier.tokenizer, made)
         study.lap("export")
-        about = {"n_heads": gone.n_total, "heads_pruned": (gone | named).descriptors(), **exported}
-        about |= {"made_from": _made_from(options.model, reporter)}
+        about = {"n_heads": gone.n_total, "heads_pruned": (gone | named).descriptors()}
+        about |= {**exported, "made_from": _made_from(options.model)}
         content = {file.name: read_bytes(file, "what was written") for file in sorted(made.iterdir())}
         about |= {"files": {name: len(each) for name, each in content.items()}}
         about |= {"sha256": {name: sha256(each).hexdigest() for name, each in content.items()}}
@@ -158,21 +158,18 @@ def export_into(
     return record
 
 
-def _made_from(model: str, reporter: Reporter) -> dict[str, Any] | None:
+def _made_from(model: str) -> dict[str, Any] | None:
     """For records: which run wrote the checkpoint and what it measured, by the record beside it; None if there is none.
 
-    That of `run` and `prune` stands one folder up. A damaged one is noted.
+    That of `run` and `prune` stands one folder up.
     """
     folder = loading.folder_at(model).resolve()
     for place in (folder, folder.parent) if folder.name == "checkpoint" else (folder,):
         if (place / RECORD_FILE).is_file() and model != loading.BUILT_IN:
-            try:
-                record = read_json(place / RECORD_FILE, "the record of the checkpoint")
-                about = {name: record[name] for name in ("command", "identity_hash")}
-                task = record.get("task", (record.get("made_from") or {}).get("task"))
-                return {**about, "task": task, "numbers": numbers_of(record)}
-            except (AttributeError, LookupError, TypeError, RunError) as error:
-                reporter.note(f"the {RECORD_FILE} beside the checkpoint is none of ours, and is left out ({error})")
+            record = read_json(place / RECORD_FILE, "the record of the checkpoint")
+            about = {name: record.get(name) for name in ("command", "identity_hash")}
+            about["task"] = record.get("task", (record.get("made_from") or {}).get("task"))
+            return {**about, "numbers": numbers_of(record)} if about["identity_hash"] else None
     return None
 
 
@@ -192,14 +189,11 @@ def export(
         full: The model before it was rounded to its precision, if it was.
 
     Returns:
-        libraries {name: version}, parameters (before, after), tolerance, largest_difference, n_answers, n_changed
-        (answers that differ), and checks, one row a batch: n_examples, n_tokens, largest_logit, difference (the largest
-        between two logits), n_answers, n_changed. Where `target` rounds, also rounding: its form, and the last four of
-        what is written against the model in float32.
+        libraries {name: version}, parameters (before, after), tolerance, and what `_compared` says; where `target`
+        rounds, also rounding: its form, and the same of what is written against the model in float32.
 
     Raises:
-        ExportError: If the model cannot be written, or what was written gives other logits, or is rounded and gives
-            mostly other answers, or none that are finite.
+        ExportError: If the model cannot be written, gives other logits, or once it is rounded mostly other answers.
         PruneHeadsError: If the heads cannot be pruned, or gates do nothing.
     """
     model, batches = classifier.model, random_batches(classifier)
@@ -218,7 +212,7 @@ def export(
     before = n_parameters(model)
     written, got = write(model, named, batches, folder)
     parameters = {"before": before, "after": n_parameters(written)}
-    found, worst = compared_logits(batches, expected, got)
+    found, worst = _compared(batches, expected, got)
     if not worst["difference"] <= tolerance * max(1.0, worst["largest_logit"]):
         must = f"what is written --to {target} must give the logits of the model within {tolerance:.0e}"
         said = "on {n_examples} texts of {n_tokens} tokens they are {difference:.2g} apart, of {largest_logit:.2g}"
@@ -232,7 +226,7 @@ def export(
     except (AttributeError, RuntimeError, TypeError) as error:  # as of a model that looks at its weights by itself
         must = f"a {model.config.model_type!r} model must run in {form}"
         raise ExportError(f"{must}; it says {first_line(error)}. Take another form") from error
-    coarse, worst = compared_logits(batches, expected if full is None else under_gates(full), got)
+    coarse, worst = _compared(batches, expected if full is None else under_gates(full), got)
     is_far = worst["difference"] > max(1.0, worst["largest_logit"])
     is_other = 2 * coarse["n_changed"] > coarse["n_answers"] or (is_far and not coarse["n_answers"])  # a score has none
     if is_other or not np.isfinite(worst["difference"]):
@@ -241,6 +235,34 @@ def export(
         said += f", and logits are {worst['difference']:.2g} apart, of {worst['largest_logit']:.2g}"
         raise ExportError(f"{must}; in {form} {said}. Nothing was kept; take another form")
     return {**about, **found, "rounding": {"form": form, **coarse}}
+
+
+def _compared(batches: Batches, expected: Logits, got: Logits) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How far two models agree, and the row of the batch on which they are most apart.
+
+    largest_difference (between two logits), n_answers, n_changed (answers that differ), and checks, one row a batch:
+    n_examples, n_tokens, largest_logit, difference, n_answers, n_changed.
+    """
+    rows = []
+    for batch, wanted, came in zip(batches, expected, got, strict=True):
+        sizes = dict(zip(("n_examples", "n_tokens"), next(iter(batch.values())).shape, strict=True))
+        largest = float(np.max([np.abs(each).max() for each in wanted]))
+        difference = float(np.max([np.abs(a - b).max() for a, b in zip(came, wanted, strict=True)]))
+        chosen = [_answers(each, batch) for each in (wanted, came)]
+        answers = {"n_answers": len(chosen[0]), "n_changed": int((chosen[0] != chosen[1]).sum())}
+        rows.append({**sizes, "largest_logit": largest, "difference": difference, **answers})
+    worst = max(rows, key=lambda row: np.nan_to_num(row["difference"] / max(1.0, row["largest_logit"]), nan=np.inf))
+    sums = {name: sum(row[name] for row in rows) for name in ("n_answers", "n_changed")}
+    return {"largest_difference": max(row["difference"] for row in rows), **sums, "checks": rows}, worst
+
+
+def _answers(outputs: list[NDArray[np.float32]], batch: Mapping[str, Tensor]) -> NDArray[np.int64]:
+    """The place of the largest of the logits, of each text or of each token that is no padding; none of one score."""
+    mask, found = batch.get("attention_mask", torch.empty(0)).numpy() > 0, [np.empty(0, dtype=np.int64)]
+    for x in outputs:
+        if x.shape[-1] > 1:
+            found.append((x[mask] if x.ndim == 3 and x.shape[:2] == mask.shape else x).argmax(-1).ravel())
+    return np.concatenate(found)
 
 
 def random_batches(classifier: Checkpoint) -> list[dict[str, Tensor]]:

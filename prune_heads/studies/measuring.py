@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from prune_heads.ablation import predict_masks
 from prune_heads.checkpoints import Exported
-from prune_heads.errors import OptionError, UnfitError
+from prune_heads.errors import OptionError
 from prune_heads.heads import HeadMask
 from prune_heads.options import Masked, Setup
 from prune_heads.predictions import Predictions
@@ -91,12 +91,9 @@ def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
     lab.exported = True
     subject = lab.subject
     if isinstance(model := subject.model, Exported):
-        if options.heads or setup.replace != "zero":
-            must = f"--heads and --replace must not be given for an exported model ({model.file})"
-            raise OptionError(f"{must}: its heads cannot be masked. Name the checkpoint that it was exported from.")
-        if subject.objective.generates:
-            must = f"an exported model must be asked for what one pass gives; {subject.objective.name} writes texts"
-            raise UnfitError(f"{must}. Name the checkpoint that it was exported from")
+        if options.heads or setup.replace != "zero" or subject.objective.generates:
+            must = f"an exported model ({model.file}) runs as it is: without --heads and --replace, and writes no texts"
+            raise OptionError(f"{must}. Name the checkpoint that it was exported from.")
         reporter.note(f"the answers are those of {model.file}, on the CPU")
     mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
     predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])

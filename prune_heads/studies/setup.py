@@ -36,12 +36,10 @@ def load_subject(setup: Setup, reporter: Reporter, *, exported: bool = False) ->
     serving(task.spec, setup.objective, **options)
     classifier = load_model(setup, reporter, task.spec.kind, setup.objective, exported=exported)
     limit_threads(classifier)
-    device = setup.device
-    if isinstance(classifier.model, Exported):
-        if (setup.dtype, device) not in (("float32", "auto"), ("float32", "cpu")):
-            must = "an exported model runs on the CPU and in the precision of its file"
-            raise PruneHeadsError(f"{must}; got --dtype {setup.dtype}, --device {device}. Leave both out")
-        device = "cpu"
+    device = "cpu" if isinstance(classifier.model, Exported) else setup.device
+    if isinstance(classifier.model, Exported) and (setup.dtype != "float32" or setup.device not in ("auto", "cpu")):
+        must = "an exported model runs on the CPU and in the precision of its file"
+        raise PruneHeadsError(f"{must}; got --dtype {setup.dtype}, --device {setup.device}. Leave both out")
     options |= {"batch_size": setup.batch_size, "max_length": setup.max_length}
     subject = Subject.of(classifier, task, objective=setup.objective, device=resolve_device(device), **options)
     if subject.objective.note:

@@ -114,8 +114,8 @@ def test_an_exported_model_is_known_by_its_file_and_not_looked_into(
     assert invoke(*words, "--output", tmp_path / "first").exit_code == 1  # another model
     assert json_of(invoke(*words, "--json"))["n_heads"] == first["n_heads"]
 
-    assert "--heads and --replace must not be given for an exported model" in refused(*words, "--heads", "1:1", code=2)
-    assert "must not be given for an exported model" in refused(*words, "--replace", "mean", code=2)
+    assert "an exported model (model.onnx) runs as it is: without --heads" in refused(*words, "--heads", "1:1", code=2)
+    assert "runs as it is: without --heads and --replace" in refused(*words, "--replace", "mean", code=2)
     assert "runs on the CPU and in the precision of its file" in refused(*words, "--dtype", "bfloat16")
     for command in ("run", "ablate", "score", "bench"):
         said = refused(command, "--model", folder, *on_sst2[2:])
@@ -211,7 +211,7 @@ def test_the_extra_is_asked_for_to_evaluate_too(refused, checkpoint, on_sst2, tm
     assert said.startswith("an ONNX file needs onnxruntime; not installed: onnxruntime. pip install")
 
 
-def test_an_export_knows_what_its_checkpoint_came_from(invoke, json_of, on_sst2, tmp_path):
+def test_an_export_knows_what_its_checkpoint_came_from(invoke, json_of, refused, on_sst2, tmp_path):
     words = ("run", *on_sst2, "--heads", HEADS, "--mode", "remove", "--save-checkpoint", "--output", tmp_path / "run")
     run = json_of(invoke(*words, "--json"))
     source = tmp_path / "run" / "checkpoint"
@@ -227,6 +227,8 @@ def test_an_export_knows_what_its_checkpoint_came_from(invoke, json_of, on_sst2,
     assert (result.metric_type, result.metric_value, result.dataset_type) == ("accuracy", row["pruned"], "sst2")
     assert card.data.library_name == "prune-heads"
     (tmp_path / "run" / "record.json").write_text("{")
+    said = refused("export", source, "--to", "dense", "--output", tmp_path / "third")
+    assert "the record of the checkpoint must be a JSON file" in said
+    (tmp_path / "run" / "record.json").write_text('{"of": "another program"}')
     done = invoke("export", source, "--to", "dense", "--output", tmp_path / "third", "--json")
     assert json_of(done)["made_from"] is None
-    assert "is left out" in done.stderr
