@@ -104,10 +104,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def numbers_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The metrics of the model that a run has left, or an export was made from; empty if none were measured.
-
-    Rows of split, metric and its value `after`; where heads were pruned also `before`.
-    """
+    """The metrics of the model that a run has left: rows of split, metric, `after`, and `before` if it was pruned."""
     if "made_from" in record:
         return list((record["made_from"] or {}).get("numbers", ()))
     if rows := [row for row in record.get("rows", ()) if "pruned" in row]:

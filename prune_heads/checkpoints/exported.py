@@ -37,8 +37,7 @@ class Exported:
     def state_dict(self, *args: Any, **options: Any) -> dict[str, Tensor]:
         """The bytes of the files, by which it is known."""
         files = sorted(self.folder.glob(f"{self.file}*"))  # a large one has its weights beside it
-        content = {file.name: bytearray(read_bytes(file, "an exported model")) for file in files}
-        return {name: torch.frombuffer(each, dtype=torch.uint8) for name, each in content.items()}
+        return {x.name: torch.frombuffer(bytearray(read_bytes(x, "a model")), dtype=torch.uint8) for x in files}
 
 
 def exported_file(source: Path | str) -> str | None:

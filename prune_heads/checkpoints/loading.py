@@ -14,8 +14,7 @@ from transformers.utils import logging
 from prune_heads.errors import CheckpointError, PruneHeadsError, TaskError, first_line
 from prune_heads.hub import revision_of
 
-ONNX_FILE, INT8_FILE = EXPORTED = ("model.onnx", "int8.safetensors")
-"""What `export` writes in place of weights that transformers reads."""
+ONNX_FILE, INT8_FILE = EXPORTED = ("model.onnx", "int8.safetensors")  # in place of weights for transformers
 BUILT_IN = "mini"  # `--model mini`: the checkpoints that come with the package, one for each of the mini tasks
 
 
