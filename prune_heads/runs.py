@@ -108,8 +108,7 @@ def numbers_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "made_from" in record:
         return list((record["made_from"] or {}).get("numbers", ()))
     if rows := [row for row in record.get("rows", ()) if "pruned" in row]:
-        named = [(row["split"], row["metric"], row["base"], row["pruned"]) for row in rows]
-        return [dict(zip(("split", "metric", "before", "after"), row, strict=True)) for row in named]
+        return [{"split": x["split"], "metric": x["metric"], "before": x["base"], "after": x["pruned"]} for x in rows]
     every = ((split, of) for split, of in record.get("metrics", {}).items() if isinstance(of, dict))
     return [{"split": split, "metric": name, "after": value} for split, of in every for name, value in of.items()]
 

@@ -1,8 +1,7 @@
 """Models in 8 bits for PyTorch on a CPU: weights as whole numbers with a scale an output; nothing is calibrated.
 
-The rows that come into a map are rounded while it runs, each by its own largest value, so that what an example gives
-does not depend on the others of its batch. Products are summed exactly. One scale for all rows, as in PyTorch's
-`quantize_dynamic`, was three times as far off (results/LOG.md).
+Rows that come into a map are rounded while it runs, each by its own largest value, so that examples of a batch do not
+matter to each other. One scale for all rows, as `quantize_dynamic` has, was three times as far off (results/LOG.md).
 """
 
 from pathlib import Path
@@ -21,18 +20,22 @@ from prune_heads.errors import CheckpointError, first_line
 
 
 class _Int8(nn.Module):
-    """A matrix W in 8 bits: W[i] is `scale[i] * weight[i]`, up to half a scale."""
+    """A matrix W in 8 bits: W[i] is `scale[i] * codes[i]`, up to half a scale."""
 
-    weight: Tensor  # `(n_outputs, n_inputs)`, or `(n_vectors, width)`
+    codes: Tensor  # `(n_outputs, n_inputs)`, or `(n_vectors, width)`
     scale: Tensor  # `(n_outputs, 1)`
 
     def __init__(self, of: Any) -> None:
         super().__init__()
-        matrix = of.weight.detach()
-        codes, scale = rounded(matrix.T if isinstance(of, Conv1D) else matrix)
-        self.register_buffer("weight", codes.contiguous())
+        self.is_turned, self.bias = isinstance(of, Conv1D), getattr(of, "bias", None)
+        codes, scale = rounded(of.weight.detach().T if self.is_turned else of.weight.detach())
+        self.register_buffer("codes", codes.contiguous())
         self.register_buffer("scale", scale)
-        self.bias = getattr(of, "bias", None)
+
+    @property
+    def weight(self) -> Tensor:
+        """The matrix, for models that read it past the forward."""
+        return (self.codes * self.scale).T if self.is_turned else self.codes * self.scale
 
 
 class Int8Linear(_Int8):
@@ -41,7 +44,7 @@ class Int8Linear(_Int8):
     def forward(self, input: Tensor) -> Tensor:  # nn.Linear's own name
         """`(..., n_inputs)` -> `(..., n_outputs)`."""
         codes, scale = rounded(input.reshape(-1, input.shape[-1]))
-        mapped = torch._int_mm(codes, self.weight.T).float().mul_(scale)  # whole numbers times others are slow
+        mapped = torch._int_mm(codes, self.codes.T).float().mul_(scale)  # whole numbers times others are slow
         mapped = mapped * self.scale.T if self.bias is None else torch.addcmul(self.bias, mapped, self.scale.T)
         return mapped.reshape(*input.shape[:-1], -1)
 
@@ -51,7 +54,7 @@ class Int8Embedding(_Int8):
 
     def forward(self, input: Tensor) -> Tensor:  # nn.Embedding's own name
         """`(...)` numbers -> `(..., width)`."""
-        return self.weight[input] * self.scale[input]
+        return self.codes[input] * self.scale[input]
 
 
 def rounded(x: Tensor) -> tuple[Tensor, Tensor]:

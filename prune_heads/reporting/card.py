@@ -60,8 +60,7 @@ def model_card(record: Record, folder: Path) -> str:
     title, numbers, libraries = record["model"]["name"], numbers_of(record), record["provenance"]["libraries"]
     task = record.get("task") or (record.get("made_from") or {}).get("task") or ""
     made = f"prune-heads {record['command']}{' --to ' + record['to'] if 'to' in record else ''}"
-    if record["command"] == "finetune":
-        title += f" fine-tuned on {words.task_title(task)}"
+    title += f" fine-tuned on {words.task_title(task)}" * (record["command"] == "finetune")
     if n_gone := sum(each.count(",") + 1 for each in gone):
         title += f" without {n_gone} attention heads"
     parts = [

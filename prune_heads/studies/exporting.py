@@ -150,9 +150,9 @@ def export_into(
         study.lap("export")
         about = {"n_heads": gone.n_total, "heads_pruned": (gone | named).descriptors()}
         about |= {**exported, "made_from": _made_from(options.model)}
-        content = {file.name: read_bytes(file, "what was written") for file in sorted(made.iterdir())}
-        about |= {"files": {name: len(each) for name, each in content.items()}}
-        about |= {"sha256": {name: sha256(each).hexdigest() for name, each in content.items()}}
+        there = sorted(made.iterdir())
+        about |= {"files": {file.name: file.stat().st_size for file in there}}
+        about |= {"sha256": {x.name: sha256(read_bytes(x, "what was written")).hexdigest() for x in there}}
         record = study.record(model.device, to=options.to, **about)
         write_files(made, {RECORD_FILE: record, **files(record)})
     return record
