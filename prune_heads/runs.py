@@ -96,6 +96,16 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
+def numbers_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The metrics of the model that a run has left: rows of split, metric, `after`, and `before` if it was pruned."""
+    if "made_from" in record:
+        return list((record["made_from"] or {}).get("numbers", ()))
+    if rows := [row for row in record.get("rows", ()) if "pruned" in row]:
+        return [{"split": x["split"], "metric": x["metric"], "before": x["base"], "after": x["pruned"]} for x in rows]
+    every = ((split, of) for split, of in record.get("metrics", {}).items() if isinstance(of, dict))
+    return [{"split": split, "metric": name, "after": value} for split, of in every for name, value in of.items()]
+
+
 def is_of(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
     """Whether a record is of the run of this identity; older ones do not count the examples that were cut."""
     uncounted = re.sub(r'"n_cut":\d+,', "", canonical(identity))

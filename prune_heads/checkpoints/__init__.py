@@ -1,5 +1,6 @@
 """Checkpoints on disk: classifiers, language models, and models whose heads have been removed."""
 
+from prune_heads.checkpoints.exported import Exported
 from prune_heads.checkpoints.head import CLASSIFICATION, Head, HeadOf, classification_head, language_model_head
 from prune_heads.checkpoints.linear_maps import kernels, use_onednn, use_pytorch
 from prune_heads.checkpoints.loader import Checkpoint, fingerprint, load_checkpoint

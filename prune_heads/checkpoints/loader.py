@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks, on_context
 from prune_heads.checkpoints import tokenizer
+from prune_heads.checkpoints.exported import exported_file, stand_in
 from prune_heads.checkpoints.fit import check_class, read_config
 from prune_heads.checkpoints.head import Head, HeadOf, Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
@@ -93,6 +94,7 @@ def load_checkpoint(
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
     learned: Learned | None = None,
+    exported: bool = False,
 ) -> Checkpoint:
     """Load a model that has a trained head, or one to be fine-tuned.
 
@@ -107,8 +109,12 @@ def load_checkpoint(
         learned: What the model is to be fine-tuned for. A head that it has for the same labels by name, in whatever
             order, is kept; any other is drawn anew from PyTorch's generator, which the caller seeds. So is a pooler
             that the checkpoint lacks.
+        exported: Whether the folder may be an exported one: the model is then an `Exported`, which can only be run.
     """
     source, shown = find(name, task)
+    if (file := exported_file(source)) and not exported:
+        must = f"a checkpoint must hold weights that can be read; {shown} holds {file}, which can only be evaluated"
+        raise CheckpointError(f"{must}. Name the checkpoint that it was exported from")
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
         config, raw = read_config(source, shown, where)
         head = under = head if isinstance(head, Head) else head(config, shown)
@@ -118,7 +124,10 @@ def load_checkpoint(
         elif head.prepare is None:
             check_class(config, raw, shown, head)
         reader = _read_preprocessor(source, shown, head, where)
-        model, drawn = read_model(source, shown, config, under, dtype, where, draw=draw)
+        if file:
+            model, drawn = stand_in(Path(source), shown, config, file), set[str]()
+        else:
+            model, drawn = read_model(source, shown, config, under, dtype, where, draw=draw)
     folder, notes = folder_of(source), tokenizer.settle(model, reader, raw, pads=head.token is not None)
     if head.reads == "text":
         tokenizer.check_tokenizer(reader, model, shown, folder, head.token)

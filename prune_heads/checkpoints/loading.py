@@ -14,6 +14,7 @@ from transformers.utils import logging
 from prune_heads.errors import CheckpointError, PruneHeadsError, TaskError, first_line
 from prune_heads.hub import revision_of
 
+ONNX_FILE, INT8_FILE = EXPORTED = ("model.onnx", "int8.safetensors")  # in place of weights for transformers
 BUILT_IN = "mini"  # `--model mini`: the checkpoints that come with the package, one for each of the mini tasks
 
 
@@ -58,6 +59,12 @@ def reading(source: Path | str, shown: str, *, trust_remote_code: bool = False) 
         raise CheckpointError(said) from error
 
 
+def folder_at(name: str) -> Path:
+    """The folder that a name stands for; also by an exported file in it, such as `out/model.onnx`."""
+    path = Path(name).expanduser()
+    return path.parent if path.name in EXPORTED and path.is_file() else path
+
+
 def folder_name(folder: Path) -> str:
     """What records call a checkpoint folder: its name; of one that `finetune` kept on its way, `MODEL/epoch-3`."""
     is_kept = re.fullmatch(r"(epoch|step)-\d+", folder.name)
@@ -73,7 +80,7 @@ def find(name: str, task: str | None) -> tuple[Path | str, str]:
             cure = f"name a checkpoint fine-tuned on it with --model, or take one of {tasks}"
             raise CheckpointError(f"the built-in model is for the built-in tasks only, not {task!r}; {cure}")
         return folder, BUILT_IN
-    folder = Path(name).expanduser()
+    folder = folder_at(name)
     if folder.is_dir():
         folder = folder.resolve()
         if not (folder / "config.json").exists():

@@ -1,9 +1,11 @@
-"""Models as ONNX files, by the optional extra `onnx`: written by PyTorch's exporter, run by onnxruntime."""
+"""Models as ONNX files, by the extra `onnx`: written by PyTorch's exporter, quantised and run by onnxruntime."""
 
 import copy
+import importlib.util
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from prune_heads.checkpoints.linear_maps import use_pytorch
+from prune_heads.checkpoints.loading import ONNX_FILE
 from prune_heads.errors import ExportError, first_line
 
-ONNX_FILE = "model.onnx"
 ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")  # the extra `onnx`
 _ONE_FILE_BYTES = 1_900_000_000  # weights beyond which a file of its own holds them: a protocol buffer ends at 2 GiB
 
@@ -82,19 +84,73 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
         logger.setLevel(level)
 
 
-def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[list[NDArray[np.float32]]]:
-    """All outputs for each batch, `(batch, ...)` each, by onnxruntime on the CPU.
+def quantise_onnx(folder: Path) -> None:
+    """Quantise `model.onnx` in its place, by onnxruntime's `quantize_dynamic`; an `ExportError` if that cannot.
 
-    An `ExportError` if onnxruntime cannot load or run the file.
+    Matrices get 8 bits and a scale an output, embeddings a scale a table. What matrices are multiplied with is rounded
+    while the model runs, by one scale for a whole batch: what it says of an example depends on the others.
     """
+    import onnx
+    from onnxruntime.quantization import quantize_dynamic
+
+    program, weights = onnx.load(folder / ONNX_FILE), folder / f"{ONNX_FILE}.data"
+    del program.graph.value_info[:]  # the exporter's shapes, which onnxruntime's own need not agree with
+    # A layer without heads has empty maps. In 8 bits their sum over nothing is whatever the memory held.
+    empty = {each.name for each in program.graph.initializer if 0 in each.dims}
+    exact = [node.name for node in program.graph.node if empty.intersection(node.input)]
+    is_large = weights.exists()
+    weights.unlink(missing_ok=True)
+    root, swallowed = logging.getLogger(), logging.NullHandler()  # it advises, and would set up logging for that
+    root.addHandler(swallowed)
+    try:
+        with _by_onnxruntime("quantise the model"):
+            how = {"nodes_to_exclude": exact, "use_external_data_format": is_large}
+            quantize_dynamic(program, folder / ONNX_FILE, per_channel=True, **how)
+    finally:
+        root.removeHandler(swallowed)
+
+
+def open_onnx(folder: Path) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
+    """What runs `model.onnx` by onnxruntime on the CPU: inputs by name, `(batch, length)` -> outputs, `(batch, ...)`.
+
+    An `ExportError`, here or of a call, if onnxruntime is not there, or cannot load or run the file.
+    """
+    require("an ONNX file", ("onnxruntime",))
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
-    try:
+    with _by_onnxruntime("run what was written"):
         session = onnxruntime.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
-        return [session.run(None, {name: x.numpy() for name, x in batch.items()}) for batch in batches]
-    except Exception as error:  # its errors share no class but Exception
+    takes, gives = ([each.name for each in some] for some in (session.get_inputs(), session.get_outputs()))
+
+    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with _by_onnxruntime("run what was written"):
+            found = session.run(gives, {name: inputs[name].numpy() for name in takes})
+        return {name: torch.from_numpy(each) for name, each in zip(gives, found, strict=True)}
+
+    return run
+
+
+def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[list[NDArray[np.float32]]]:
+    """All outputs for each batch, `(batch, ...)` each, as `open_onnx` gives them."""
+    run = open_onnx(folder)
+    return [[each.numpy() for each in run(batch).values()] for batch in batches]
+
+
+def require(what: str, libraries: Sequence[str]) -> None:
+    """An `ExportError` if libraries of the extra are not installed that something needs."""
+    if missing := [name for name in libraries if importlib.util.find_spec(name) is None]:
+        lacking = f"not installed: {', '.join(missing)}. pip install 'prune-heads[onnx]'"
+        raise ExportError(f"{what} needs {', '.join(libraries)}; {lacking}")
+
+
+@contextmanager
+def _by_onnxruntime(do: str) -> Iterator[None]:
+    """Errors inside the block are onnxruntime's, which share no class but Exception."""
+    try:
+        yield
+    except Exception as error:
         said = f"it says {type(error).__name__}: {first_line(error)}. Try --to dense, or a newer onnxruntime"
-        raise ExportError(f"onnxruntime must be able to run what was written; {said}") from error
+        raise ExportError(f"onnxruntime must be able to {do}; {said}") from error

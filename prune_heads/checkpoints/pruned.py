@@ -12,7 +12,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from prune_heads.anatomy import attention_blocks, head_counts
 from prune_heads.checkpoints.fit import check_weight_files, check_weights, read_config
 from prune_heads.checkpoints.head import TABLE, UNUSED, Head
-from prune_heads.checkpoints.loading import folder_of, quiet_transformers, reading
+from prune_heads.checkpoints.int8 import read_int8
+from prune_heads.checkpoints.loading import INT8_FILE, folder_of, quiet_transformers, reading
 from prune_heads.errors import CheckpointError, HeadDescriptorError
 from prune_heads.files import new_directory, read_json, write_json, write_text
 from prune_heads.heads import HeadMask, Heads
@@ -55,11 +56,12 @@ def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> P
     """Load a checkpoint folder, with its removed heads if it has any, in evaluation mode.
 
     Reads what `save_pruned` has written, what `save_pretrained` (or a Trainer) has written of a model after
-    `remove_heads`, what transformers 4 has pruned, and ordinary checkpoints: zeroed or untouched.
+    `remove_heads`, what transformers 4 has pruned, ordinary checkpoints: zeroed or untouched, and 8-bit weights that
+    `prune-heads export --to torch-int8` has written, which compute in float32 beside them.
 
     Args:
         directory: The checkpoint's folder.
-        dtype: Of the parameters; None keeps the saved one.
+        dtype: Of the parameters; None keeps the saved one. Not of 8-bit weights.
 
     Raises:
         CheckpointError: If the folder, a file or a weight is missing, damaged, or does not fit the others.
@@ -69,6 +71,8 @@ def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> P
         raise CheckpointError(f"a checkpoint must be an existing folder; there is none at {folder}")
     with reading(folder, folder.name) as where, torch.random.fork_rng(devices=[]):
         config, _ = read_config(folder, folder.name, where)
+        if (folder / INT8_FILE).is_file() and not check_weight_files(folder, folder.name):
+            return read_int8(built(folder, folder.name, config), folder)
         model, _ = read_model(folder, folder.name, config, Head("", unused=UNUSED), dtype or "auto", where)
     return model.eval()
 
@@ -102,10 +106,7 @@ def read_model(
             must = f"the type of {name} ({config.model_type}) must have a class that {head.auto} builds"
             raise CheckpointError(f"{must}; transformers has none. Name another model")
     elif heads or not head.auto:
-        named = (config.architectures or [""])[0]
-        model_class = getattr(transformers, named, None)
-        if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
-            raise CheckpointError(f"config.json of {name} must name its class in 'architectures'; got {named!r}")
+        model_class = _named_class(config, name)
     if heads:
         vars(config).pop("pruned_heads", None)  # `remove_heads` notes them again
         files = f"{files} and {HEADS_FILE}"
@@ -118,6 +119,23 @@ def read_model(
     drawn = draw(model, info) if draw is not None else set[str]()
     check_weights(model, info, name, head, stored, drawn=drawn, files=files)
     return model, drawn
+
+
+def built(folder: Path, name: str, config: PreTrainedConfig) -> PreTrainedModel:
+    """A model of the shapes of a checkpoint, without the heads that it has lost; its weights are yet to come."""
+    model_class, heads = _named_class(config, name), heads_gone(folder)
+    vars(config).pop("pruned_heads", None)  # `remove_heads` notes them again
+    model = _without(model_class, heads)(config)
+    model.__class__ = model_class
+    return model.eval()
+
+
+def _named_class(config: PreTrainedConfig, name: str) -> type[PreTrainedModel]:
+    named = (config.architectures or [""])[0]
+    model_class = getattr(transformers, named, None)
+    if isinstance(model_class, type) and issubclass(model_class, PreTrainedModel):
+        return model_class
+    raise CheckpointError(f"config.json of {name} must name its class in 'architectures'; got {named!r}")
 
 
 def heads_gone(directory: Path) -> Heads:

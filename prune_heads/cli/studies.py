@@ -121,10 +121,11 @@ def correlate(
 
 def export(asked: options.Export, folder: options.NewFolder) -> Shown:
     """A study that writes its folder by itself."""
+    from prune_heads.reporting.card import card_of
     from prune_heads.reporting.terminal import export_page
     from prune_heads.studies.exporting import export_into
 
-    record = export_into(asked, TerminalReporter(), folder)
+    record = export_into(asked, TerminalReporter(), folder, card_of)
     yield record, export_page(record)
 
 
@@ -149,12 +150,13 @@ def finetune(
     config: Config = None,
 ) -> Shown:
     """Another one; a killed run continues in its folder."""
+    from prune_heads.reporting.card import card_of
     from prune_heads.reporting.folders import of_record
     from prune_heads.reporting.terminal import finetuning_table
     from prune_heads.studies.finetuning import finetune_into
 
-    record = finetune_into(setup, recipe, TerminalReporter(), folder, of_record)
-    yield record, finetuning_table(record)
+    made = finetune_into(setup, recipe, TerminalReporter(), folder, lambda of: {**of_record(of), **card_of(of)})
+    yield made, finetuning_table(made)
 
 
 def train_mini(

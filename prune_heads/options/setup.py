@@ -37,9 +37,9 @@ def folder_or_name(text: str, folder: Path) -> bool:
 
 def _model_name(group: Any) -> str:
     """A folder by its name alone."""
-    from prune_heads.checkpoints import folder_name
+    from prune_heads.checkpoints.loading import folder_at, folder_name
 
-    path = Path(group.model)
+    path = folder_at(group.model)
     return folder_name(path.resolve()) if path.is_dir() else str(group.model)
 
 

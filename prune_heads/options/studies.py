@@ -24,7 +24,7 @@ Mode = Literal["zero", "remove"]  # what happens to the weights of heads that ar
 Kind = Literal["without-one", "only-one", "pairs", "random"]
 """Which ablations: of one head, of all others of its layer, of two, of random sets."""
 Form = Literal["md", "tex", "csv", "png", "svg"]
-Target = Literal["dense", "onnx"]  # what a checkpoint is exported to
+Target = Literal["dense", "onnx", "torch-int8"]  # what a checkpoint is exported to
 
 _heads = partial(option, reach="content", is_path=ending(".json"))  # records hold the heads, not the file that has them
 _runs = partial(option, "Number of timed runs of each model, taken in turn after a warm-up.", 6, low=6)
@@ -154,17 +154,21 @@ class Export(WrittenModel):
 
     to: Target = option(
         "Format: 'dense' is a folder for plain transformers, in the original shapes, with zeros for pruned "
-        "heads; 'onnx' is an ONNX file without them (needs the extra 'onnx').",
+        "heads; 'onnx' is an ONNX file without them (needs the extra 'onnx'); 'torch-int8' has 8-bit weights without "
+        "them, for load_pruned.",
         MISSING,
         kw_only=True,
     )
     heads: str = _heads("More heads to prune: '3:1,5 7:2', from 1; or a heads.json. (default: none)", "")
+    int8: bool = option("Quantise the ONNX file to 8 bits.", False, since="later")
 
     @classmethod
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         dtype = given.get("dtype", cls.dtype)
-        if given["to"] == "onnx" and dtype != "float32":
-            yield f"--dtype {dtype} is for --to dense; ONNX is written in float32"
+        if given["to"] != "dense" and dtype != "float32":
+            yield f"--dtype {dtype} is for --to dense; ONNX is written in float32, and 8 bits are made from it"
+        if given["to"] != "onnx" and given.get("int8"):
+            yield "--int8 is for --to onnx; for PyTorch take --to torch-int8"
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_page, best_csv
+from prune_heads.reporting.card import card_of
 from prune_heads.reporting.claims import claims_table
 from prune_heads.reporting.comparison import comparison_csv, comparison_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
@@ -21,7 +23,7 @@ from prune_heads.reporting.looking import look_figures, look_page
 from prune_heads.reporting.roles import roles_figure, roles_page
 from prune_heads.reporting.similarity import additivity_page, pairs_csv, pairs_page, similarity_csv, similarity_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
-from prune_heads.runs import SCORES_FILE, Files
+from prune_heads.runs import SCORES_FILE, Files, write_files
 from prune_heads.studies.changed import EXAMPLES_FILE
 from prune_heads.studies.scoring import Found
 from prune_heads.tables import Page, Table
@@ -96,8 +98,13 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
     if found.examples is not None:
         made[EXAMPLES_FILE] = found.examples()
     if checkpoint and found.checkpoint is not None:
-        made["checkpoint"] = found.checkpoint.write
+        made["checkpoint"] = partial(_save_checkpoint, found.checkpoint, found.record)
     return made
+
+
+def _save_checkpoint(checkpoint: Checkpoint, record: Record, path: Path) -> None:
+    checkpoint.write(path)
+    write_files(path, card_of(record))
 
 
 def _save_gradients(scores: HeadScores, gradients: GateGradients, path: Path) -> None:

@@ -15,7 +15,6 @@ from prune_heads.tables import Cell, Form, Page, Table
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (("#3b528b", "white"), ("#2c728e", "white"), ("#21918c", "white"), ("#5ec962", "black"), ("#fde725", "black"))
-_WITHOUT = {"dense": "zero", "onnx": "removed"}  # form of an export -> what stands for the heads that are gone
 _COMPARED = {"base": ".4f", "pruned": ".4f", "difference": "+.4f", "95% interval": "+.4f to"}
 _SPEED = Form(lambda speed: f"{speed['mean']:,.1f} ± {speed['deviation']:.1f}")
 _RATIO = Form(lambda ratio: f"{ratio['median']:.2f}x ({min(ratio['each']):.2f} to {max(ratio['each']):.2f})")
@@ -153,25 +152,33 @@ def _examples(data: Iterable[Record]) -> str:
 
 
 def export_page(record: Record) -> Page:
-    """The files with their sizes; the largest difference of each batch that was compared; heads and parameters."""
+    """The files with their sizes; what differs in each batch that was compared; heads, parameters, and the rounding."""
     pruned, parameters = record["heads_pruned"], record["parameters"]
     heads = sum(descriptor.count(",") + 1 for descriptor in pruned)
-    title = f"{record['model']['name']} --to {record['to']}: {heads} of {record['n_heads']} heads "
+    how = f"--to {record['to']}{' --int8' if record['configuration'].get('int8') else ''}"
+    title = f"{record['model']['name']} {how}: {heads} of {record['n_heads']} heads "
     files = ({"file": name, "bytes": size} for name, size in record["files"].items())
-    checks = (
-        {"texts": row["n_examples"], "tokens": row["n_tokens"], "largest logit": row["largest_logit"]}
-        | {"largest difference": row["difference"]}
-        for row in record["checks"]
-    )
-    parts = (
-        Table.of(title + _WITHOUT[record["to"]], files, {"bytes": ","}),
-        Table.of("against the model, on random texts", checks, {"largest logit": ".3g", "largest difference": ".1e"}),
+    rounding, gone = record.get("rounding"), "zero" if record["to"] == "dense" else "removed"
+    parts: list[Table | str] = [
+        Table.of(title + gone, files, {"bytes": ","}),
+        _checks("against the model, on random texts", record["checks"]),
+        *([_checks(f"in {rounding['form']}, against the model in float32", rounding["checks"])] if rounding else []),
         f"heads       {' '.join(pruned) or 'none pruned'}",
         f"parameters  {parameters['before']:,} before, {parameters['after']:,} written",
         f"logits      {record['largest_difference']:.1e} apart at most; allowed are {record['tolerance']:.0e} of the "
         "largest",
-    )
-    return Page("", parts)
+    ]
+    if rounding:
+        changed = f"{rounding['n_changed']} of {rounding['n_answers']} answers change"
+        parts.append(f"{rounding['form']:<12}{rounding['largest_difference']:.1e} apart at most; {changed}")
+    return Page("", tuple(parts))
+
+
+def _checks(title: str, rows: Iterable[Record]) -> Table:
+    columns = {"texts": "n_examples", "tokens": "n_tokens", "largest logit": "largest_logit"}
+    columns |= {"largest difference": "difference", "answers changed": "n_changed"}
+    checks = ({title: row[name] for title, name in columns.items()} for row in rows)
+    return Table.of(title, checks, {"largest logit": ".3g", "largest difference": ".1e"})
 
 
 def bench_page(record: Record, *, whole: bool = False) -> Page:

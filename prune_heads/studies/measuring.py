@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_heads.ablation import predict_masks
+from prune_heads.checkpoints import Exported
+from prune_heads.errors import OptionError
 from prune_heads.heads import HeadMask
 from prune_heads.options import Masked, Setup
 from prune_heads.predictions import Predictions
@@ -54,8 +56,9 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
     written.
     """
     subject, split, reporter = predictions.subject, predictions.split, predictions.reporter
-    subject.prove_gates(predictions.batches)
-    note_without_heads(predictions, mask)
+    if not isinstance(subject.model, Exported):  # of which no head can be masked
+        subject.prove_gates(predictions.batches)
+        note_without_heads(predictions, mask)
     with reporter.stage("evaluating", predictions.batches.n_examples) as progress:
         logits = predictions.of(mask, progress)
     if not mask:
@@ -82,10 +85,16 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
 
 
 def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
-    """The task's metrics with heads masked."""
+    """The task's metrics with heads masked; or of an exported model, whose heads cannot be: an `OptionError`."""
     study = Study("evaluate", reporter)
     lab = Lab(setup, reporter)
+    lab.exported = True
     subject = lab.subject
+    if isinstance(model := subject.model, Exported):
+        if options.heads or setup.replace != "zero" or subject.objective.generates:
+            must = f"an exported model ({model.file}) runs as it is: without --heads and --replace, and writes no texts"
+            raise OptionError(f"{must}. Name the checkpoint that it was exported from.")
+        reporter.note(f"the answers are those of {model.file}, on the CPU")
     mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
     predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])
     split = predictions.split

@@ -155,6 +155,9 @@ class Lab:
         reused: Whether another run follows, so that the model must stay as it is.
     """
 
+    exported = False
+    """Whether the model may be an exported one, which can only be run; to be set before anything is asked."""
+
     def __init__(
         self, setup: Setup, reporter: Reporter, *, seed: int = 0, share: Share | None = None, reused: bool = False
     ) -> None:
@@ -165,7 +168,7 @@ class Lab:
     @property
     def subject(self) -> Subject:
         """The model on the task."""
-        return self.once("subject", lambda: load_subject(self.setup, self.reporter))
+        return self.once("subject", lambda: load_subject(self.setup, self.reporter, exported=self.exported))
 
     def predictions(self, split: str, limit: int | None = None) -> Predictions:
         """The predictions on a split, cut at `limit` or as the setup says."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from prune_heads.budget import head_costs, n_parameters
-from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
+from prune_heads.checkpoints import Checkpoint, Exported, fingerprint, load_checkpoint
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
 from prune_heads.files import digest
@@ -25,8 +25,8 @@ from prune_heads.tasks.task import Split, load_task
 _SMALL = 2_000_000  # parameters below which one thread is enough; BERT-base has 110 million
 
 
-def load_subject(setup: Setup, reporter: Reporter) -> Subject:
-    """Load both and bring them together; what was decided by a fallback is noted.
+def load_subject(setup: Setup, reporter: Reporter, *, exported: bool = False) -> Subject:
+    """Load both and bring them together; what was decided by a fallback is noted. The model may be `exported`.
 
     A `PruneHeadsError` if the model or the task cannot be loaded, or do not fit.
     """
@@ -34,27 +34,31 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     options: dict[str, Any] = {"label_order": setup.label_order, "doc_stride": setup.doc_stride}
     options["beams"] = setup.beams if setup.beams != 1 else None
     serving(task.spec, setup.objective, **options)
-    classifier = load_model(setup, reporter, task.spec.kind, setup.objective)
+    classifier = load_model(setup, reporter, task.spec.kind, setup.objective, exported=exported)
     limit_threads(classifier)
+    device = "cpu" if isinstance(classifier.model, Exported) else setup.device
+    if isinstance(classifier.model, Exported) and (setup.dtype != "float32" or setup.device not in ("auto", "cpu")):
+        must = "an exported model runs on the CPU and in the precision of its file"
+        raise PruneHeadsError(f"{must}; got --dtype {setup.dtype}, --device {setup.device}. Leave both out")
     options |= {"batch_size": setup.batch_size, "max_length": setup.max_length}
-    subject = Subject.of(classifier, task, objective=setup.objective, device=resolve_device(setup.device), **options)
+    subject = Subject.of(classifier, task, objective=setup.objective, device=resolve_device(device), **options)
     if subject.objective.note:
         reporter.note(subject.objective.note)
     return subject
 
 
 def load_model(
-    setup: WrittenModel, reporter: Reporter, kind: str | None = None, objective: str | None = None
+    setup: WrittenModel, reporter: Reporter, kind: str | None = None, objective: str | None = None, **more: Any
 ) -> Checkpoint:
     """Load the model alone; None for the kind of the task that is named, or of the checkpoint where that has labels.
 
-    What had to be decided is noted.
+    What had to be decided is noted; `more` is for `load_checkpoint`.
     """
     if kind is None and setup.task in TASKS and TASKS[setup.task].kind != "labelled":
         kind = TASKS[setup.task].kind
     dtype = torch.float32 if setup.dtype == "mixed" else getattr(torch, setup.dtype)
     how: dict[str, Any] = {"dtype": dtype, "trust_remote_code": setup.trust_remote_code}
-    loaded = load_checkpoint(setup.model, head_for(kind, objective), task=setup.task, **how)
+    loaded = load_checkpoint(setup.model, head_for(kind, objective), task=setup.task, **how, **more)
     for note in loaded.notes:
         reporter.note(note)
     return loaded

@@ -1,5 +1,6 @@
 """`prune-heads export`: what it prints and leaves in its folder, and what is refused."""
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -42,7 +43,12 @@ def test_a_dense_folder_is_an_ordinary_checkpoint(invoke, json_of, pruned, on_ss
     assert report["largest_difference"] <= report["tolerance"] == 1e-5
     files = {file.name: file.stat().st_size for file in (tmp_path / "out").iterdir()}
     assert files.pop("record.json")
+    assert files.pop("README.md")
     assert report["files"] == files
+    for name, expected in report["sha256"].items():
+        assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == expected
+    assert report["sha256"].keys() == files.keys()
+    assert (report["n_answers"], report["n_changed"], report["made_from"]["command"]) == (15, 0, "prune")
     assert set(files) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert json.loads((tmp_path / "out" / "record.json").read_text()) == report
 
