@@ -20,6 +20,7 @@ from prune_heads.anatomy import attention_blocks
 from prune_heads.budget import budget, head_costs
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import DataError, HeadDescriptorError, OptionError, UnfitError, UnsupportedModelError
+from prune_heads.evaluation import predict
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.options import Fitting, Setup
 from prune_heads.predictions import Predictions
@@ -128,18 +129,18 @@ def test_means_are_folded_into_what_is_tested(setup):
     assert found.record["replaced_by"]["split"] == "train"
 
 
-def test_what_wins_back_the_loss_is_tested_too(setup):
-    """A model that is made to answer as before loses nothing."""
-    original = Lab(setup, Reporter()).subject.model
-    seen = []
-
-    def recover(model, mask):
-        seen.append(mask)
-        model.forward = original.forward
-
-    record = fit(setup, Fitting(max_loss=MARGIN, candidates=3, exchange=0), Reporter(), recover=recover).record
-    assert [row["lost"] for row in record["fit"]["candidates"]] == [0] * len(seen)
-    assert record["fit"]["n_shown"] == len(seen[-1])
+def test_rescaled_heads_are_those_that_are_tested_and_saved(setup):
+    found = fit(setup, Fitting(max_loss=MARGIN, candidates=3, exchange=0, rescale=True), Reporter())
+    first, *_, shown = [row for row in found.record["fit"]["candidates"] if row.get("verdict") == "kept"]
+    on = Lab(setup, Reporter()).predictions("validation")
+    assert shown["value"] == on.metric_of(predict(found.checkpoint.model, on.batches))
+    factors = [each for row in shown["rescaled"]["factors"] for each in row]
+    assert factors.count(None) == found.record["n_pruned"] == shown["n_pruned"]
+    of_first = [each for row in first["rescaled"]["factors"] for each in row if each is not None]
+    assert len(of_first) == 12 - first["n_pruned"] > 0
+    assert max(abs(each - 1) for each in of_first) > 1e-4
+    plain = fit(setup, Fitting(max_loss=MARGIN, candidates=3, exchange=0), Reporter())
+    assert "rescaled" not in plain.record["fit"]["candidates"][0]
 
 
 def test_milliseconds_are_those_of_bench(setup, monkeypatch):

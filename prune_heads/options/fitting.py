@@ -24,6 +24,11 @@ class Fitting(Group):
         "What goes as a whole: a head, the heads that share keys and values, or all heads of a layer.", "heads"
     )
     mode: Mode = mode_option()
+    rescale: bool = option(
+        "Rescale the kept heads of each candidate by least squares, on up to 512 of the examples heads are scored on.",
+        False,
+        since="later",
+    )
     criterion: tuple[str, ...] = criterion_option(
         f"{A_CRITERION}; repeatable: that by which most is saved counts. (default: gradient)",
         ("gradient",),

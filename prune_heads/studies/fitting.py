@@ -1,6 +1,5 @@
 """As few heads as lose less than a margin: searched on training data, shown on examples on which nothing was chosen."""
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -20,11 +19,13 @@ from prune_heads.objectives.base import Kept
 from prune_heads.options import Fitting, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
+from prune_heads.recovery import check_rescalable
 from prune_heads.runs import Study
 from prune_heads.statistics.safe import Loss, loss_of
 from prune_heads.studies.bench import Race, timed
 from prune_heads.studies.changed import changed
 from prune_heads.studies.pruning import counted, point_of, prune, rows_of
+from prune_heads.studies.recovering import MOST_RESCALING, rescaled
 from prune_heads.studies.repeated import samples_of
 from prune_heads.studies.scoring import Found, Lab, names_of_own, score
 from prune_heads.studies.search import Record, Search, saved
@@ -32,14 +33,12 @@ from prune_heads.studies.setup import costs_of, identify_split
 from prune_heads.surgery import bias_shifts
 from prune_heads.tasks.task import Split
 
-Recover = Callable[[PreTrainedModel, HeadMask], None]
-"""Changes a model that has lost these heads so that it loses less, before it is tested; by training data alone."""
 _WHAT = {"multiply-adds": "multiply_adds", "milliseconds": "multiply_adds"}  # budget -> what the search counts
 _N_RUNS, _N_BATCHES = 6, 2  # of what is timed
 
 
 # long: one study from its options to its record, a stage a paragraph
-def fit(setup: Setup, options: Fitting, reporter: Reporter, *, recover: Recover | None = None) -> Found:
+def fit(setup: Setup, options: Fitting, reporter: Reporter) -> Found:
     """Find heads without which less than `max_loss` is lost, and show it; the record is that of `run`, and `fit`.
 
     Training data are cut in two by whole groups. Criteria score on one part; on the other their orders are cut, and
@@ -64,6 +63,8 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter, *, recover: Recover 
     save = partial(saved, costs, what=_WHAT.get(options.budget, options.budget))
     going, gone, probe = units_of(subject, options), test.gone, subject.classifier.probe_inputs()
     means = None if lab.replacement is None else lab.replacement.means
+    if options.rescale:
+        check_rescalable(subject.model)
     bias_shifts(subject.model, HeadMask.all(gone.n_heads), means)  # what cannot be saved is refused before all work
     prune(deepcopy(subject.classifier.model), gone | HeadMask(gone.n_heads, going[0]), options.mode, probe, means)
     whole = lab.predictions(trained, limit)
@@ -73,6 +74,7 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter, *, recover: Recover 
     if not are_apart:
         raise DataError(f"two examples or groups must be there, to score on and to choose on; {trained} has one")
     scored_on, chosen_on = halves[trained]
+    fitted_on = lab.of(scored_on.split.at([*range(len(scored_on.split))][:MOST_RESCALING])) if options.rescale else None
     said, own = names_of_own(rows)
     on = {"scored_on": identify_split(scored_on.split), "chosen_on": identify_split(chosen_on.split)}
     study.begin(setup, options, own, **lab.identify([test.split]), **on)
@@ -94,8 +96,8 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter, *, recover: Recover 
         for row, mask in zip(listed, candidates, strict=True):
             model = deepcopy(subject.classifier.model)
             parameters = prune(model, mask, options.mode, probe, means)  # proves it to be the model under gates
-            if recover is not None:
-                recover(model, mask)
+            if fitted_on is not None:
+                row["rescaled"] = rescaled(model, subject.model, fitted_on, mask)
             kept = predict(model, test.batches, progress=progress)
             row |= _tested(search, test, base, kept)
             points.append(point_of(test, mask, kept, 100 * len(mask) / gone.n_total, options.seed))
