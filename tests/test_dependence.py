@@ -56,6 +56,16 @@ def test_pairs_of_mnli_and_qnli_share_what_is_asked_about(tmp_path):
     assert split.groups == ("Who?", "Why?", "Who?")
     assert split.at([1, 2]).groups == ("Why?", "Who?")
     assert load_task("qnli", data_dir=folder).load("validation", 2).groups == ("Who?", "Why?")
+    (tmp_path / "MNLI").mkdir()
+    rows = ["pairID\tsentence1\tsentence2\tgold_label", "0\tA\tB\tneutral", "1\tC\tD\tneutral", "2\tA\tE\tneutral"]
+    (tmp_path / "MNLI/dev_matched.tsv").write_text("\n".join(rows) + "\n")
+    assert load_task("mnli", data_dir=tmp_path).load("validation_matched").groups == ("A", "C", "A")
+
+
+@pytest.mark.real
+def test_pairs_of_mnli_have_a_third_as_many_premises(shared):
+    split = load_task("mnli", data_dir=shared / "glue").load("validation_matched")
+    assert (len(split), len({*split.groups})) == (9815, 3334)
 
 
 def test_blank_lines_end_documents(tmp_path):
