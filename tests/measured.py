@@ -3,9 +3,10 @@
     python -m tests.measured suite     # each built-in task: with all heads, with none, without each one
     python -m tests.measured sweep     # the machinery of sweeps, with trials that return at once
     python -m tests.measured memory    # `prune-heads score` on more and more sentences: its peak
+    python -m tests.measured replaced  # orders of heads by what stands in for a head; wants the shared folder
     python -m tests.measured tables    # nothing: the tables of all records, into NAME.md
 
-The first gives the same numbers everywhere, the others want a machine that does nothing else.
+The first and `replaced` give the same numbers everywhere, the others want a machine that does nothing else.
 """
 
 import csv
@@ -55,6 +56,13 @@ def _row(task: str, split: str) -> Row:
         return row
     found = _json("ablate", *of)
     return row | {"majority": _majority(task, split)[name], "delta": found["delta"]}
+
+
+def replaced() -> list[Row]:
+    """A row a task and replacement."""
+    from experiments.replacing import agreement, subjects
+
+    return [row for setup in subjects() for row in agreement(setup)]
 
 
 def _all_heads(task: str) -> str:
@@ -190,6 +198,12 @@ def tables() -> dict[str, "Table"]:
     found["sweep"] = Table.of("", of_sweep, forms)
     of_memory = [{"sentences": row["n_sentences"], "peak, MiB": row["peak_mib"]} for row in of("memory")["rows"]]
     found["memory"] = Table.of("", of_memory, {"peak, MiB": ".0f"})
+    by_task: dict[str, Row] = {}
+    for row in of("replaced")["rows"]:
+        cells = by_task.setdefault(row["task"], {"task": row["task"], "model": row["model"]})
+        cells |= {row["replace"]: row["spearman"]["value"], f"overlap, {row['replace']}": row["overlap"]}
+    forms = {key: ".2f" for key in next(iter(by_task.values())) if key not in ("task", "model")}
+    found["replaced"] = Table.of("", list(by_task.values()), forms)
     speed, ablations = [], []
     for name in ("sst2", "mnli"):
         record = of(name)
@@ -219,7 +233,7 @@ def write_tables() -> None:
     fill(RECORDS.parent / "README.md")
 
 
-MEASURES: dict[str, Callable[[], list[Row]]] = {"suite": suite, "sweep": sweep, "memory": memory}
+MEASURES: dict[str, Callable[[], list[Row]]] = {"suite": suite, "sweep": sweep, "memory": memory, "replaced": replaced}
 
 
 def main(name: str) -> None:

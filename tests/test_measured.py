@@ -48,6 +48,27 @@ def test_memory_is_of_the_process_that_scores(measured):
     assert 100 < row["peak_mib"] < 8_000
 
 
+@pytest.mark.slow
+def test_orders_by_what_stands_in_are_those_of_evaluators(monkeypatch):
+    """`mean` and `zero` by hand: the gradients of an Evaluator, ranked by scipy."""
+    from scipy.stats import spearmanr
+
+    from experiments.replacing import agreement
+    from prune_heads import Evaluator
+    from prune_heads.options import Setup
+
+    rows = {row["replace"]: row for row in agreement(Setup("mini", "mini-inference"), 20)}
+    assert list(rows) == ["mean", "position-mean", "resample"]
+    of = {
+        kind: Evaluator("mini", "mini-inference", split="train", max_examples=20, replace=kind).score("gradient")
+        for kind in ("zero", "mean")
+    }
+    zero, mean = ([x for row in each.values for x in row] for each in of.values())
+    assert rows["mean"]["spearman"]["value"] == pytest.approx(spearmanr(zero, mean).statistic, abs=1e-3)
+    lower = [set(sorted(range(24), key=each.__getitem__)[:12]) for each in (zero, mean)]
+    assert rows["mean"]["overlap"] == len(lower[0] & lower[1]) / 12
+
+
 def test_a_command_that_fails_is_not_measured(measured):
     with pytest.raises(SystemExit, match="must end well; it ended with 2"):
         measured._ran("evaluate", "--max-examples", "none")
