@@ -61,7 +61,8 @@ def figure1(records: Records) -> Shown:
 
 def _believed(record: Record, table: Record) -> Row:
     """What the examples can say of all heads together, by the metric and by the second response."""
-    about, response, same = table["together"], (table.get("likelihood") or {}).get("together"), table["equivalence"]
+    about, same, beside = table["together"], table["equivalence"], table.get("likelihood") or table.get("response")
+    response = beside and beside.get("together")
     found = about["smallest_difference"]
     row: Row = {"subject": subject_of(record), "split": table["split"].removeprefix("validation_")}
     row |= {"groups": about["n_groups"], "80% power, points": found and 100 * found}
