@@ -269,13 +269,9 @@ class Lab:
         """All that was asked for, and fingerprints of what was found: an option that is added later is in it, too."""
         found = None if examples is None else (examples.key(examples.gone), identify_split(examples.split))
         source = criterion_of(scoring.criterion).source if ":" in scoring.criterion else None
-        return {
-            "scores_of": model_key(self.subject.model),
-            "setup": repr(replace(self.setup, store=None)),
-            "scoring": repr(scoring),
-            **({} if source is None else {"criterion_source": source}),
-            "examples": repr(found),
-        }
+        own, setup = {} if source is None else {"criterion_source": source}, repr(replace(self.setup, store=None))
+        about = {"scores_of": model_key(self.subject.model), "setup": setup, "scoring": repr(scoring)}
+        return {**about, **own, "examples": repr(found)}
 
 
 def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:
