@@ -6,7 +6,7 @@ Heads are scored by `gradient` on the first training examples of the tasks of fi
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,7 +29,9 @@ def subjects() -> list[Setup]:
 
 def agreement(setup: Setup, n_examples: int = N_EXAMPLES) -> Iterator[dict[str, Any]]:
     """A row a replacement: Spearman's correlation with the scores towards zero, and the overlap of the lower halves."""
-    scores = {kind: _scores(replace(setup, replace=kind, max_examples=n_examples)) for kind in ("zero", *KINDS)}
+    scores = {
+        kind: _scores(replace(setup, replace=cast(Any, kind), max_examples=n_examples)) for kind in ("zero", *KINDS)
+    }
     lower = {kind: set(np.argsort(each, kind="stable")[: len(each) // 2].tolist()) for kind, each in scores.items()}
     about = {"model": Path(setup.model).name, "task": setup.task, "n_examples": n_examples}
     for kind in KINDS:
