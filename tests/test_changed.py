@@ -121,8 +121,8 @@ def test_heads_that_were_removed_have_no_cell_and_others_keep_their_numbers(setu
 
     load = setups.load_model
 
-    def without(*args):
-        loaded = load(*args)
+    def without(*args, **options):
+        loaded = load(*args, **options)
         remove_heads(loaded.model, "1:1 2:1,2,3,4")
         return loaded
 

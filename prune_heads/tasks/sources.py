@@ -65,6 +65,7 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path, parses: Sequence[str] =
             n_broken -= 1
         else:
             table.add_fields(f"{name} line {number}", fields, ours, f"; {official}")
+    table.names = tuple(ours.get(column, column) for column in header)
     return table
 
 

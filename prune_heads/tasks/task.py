@@ -131,11 +131,7 @@ class Task:
         names = [*objective.inputs[: len(spec.text_columns)], *(["label"] if row.label else [])]
         columns = dict(zip(names, map(list, zip(*chosen, strict=True)), strict=True))
         n_there = table.n_there or len(kept)
-        is_there = spec.cluster_column in (
-            *table.names,
-            *next(iter(table.rows.values())),
-        )  # official files: by our name
-        shared = tuple(groups[i] for i in places) if is_there else ()
+        shared = tuple(groups[i] for i in places) if spec.cluster_column in table.names else ()
         return Split(split, columns, table.source, fingerprint(spec.labels, columns), n_there, out, shared)
 
     def _part(self, held: HeldOut, split: str, max_examples: int | None, seed: int | None) -> Split:

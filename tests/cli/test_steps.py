@@ -27,7 +27,9 @@ def test_a_saved_checkpoint_and_masked_heads_give_the_metrics_of_the_run(
     )
     again = json_of(invoke("run", *on_sst2, *heads[:2], "--mode", mode, "--json"))
     assert again["rows"] == record["rows"]
-    assert snapshot(tmp_path / "pruned" / "checkpoint") == snapshot(tmp_path / "run" / "checkpoint")
+    both = [snapshot(tmp_path / which / "checkpoint") for which in ("pruned", "run")]
+    assert all(each.pop("README.md") for each in both)  # what is known of the model differs
+    assert both[0] == both[1]
 
 
 def test_a_zeroed_checkpoint_loads_in_plain_transformers(invoke, checkpoint, tmp_path, json_of):

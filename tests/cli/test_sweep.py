@@ -204,7 +204,7 @@ LATER = {
     **{"objective": None, "sample": None, "sample_seed": None},
     **{"skip_invalid": False, "beams": 1, "doc_stride": None},
     **{"cluster_column": None, "margin": None, "response": "metric", "replace": "zero"},
-    **{"masks": 2000, "updates": 500},
+    **{"masks": 2000, "updates": 500, "rescale": False},
 }
 """Options that were added after the first version: at their defaults they are in no hash, so these may not change."""
 DIGEST = "d805f57157625af20e6767d06e0f965e901017a451c5ad0f00ef6301443bdfcb"
