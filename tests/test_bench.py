@@ -294,6 +294,7 @@ def test_random_heads_of_groups_must_be_asked_for(saved):
         bench(saved("llama"), Choice(fraction=0.5), Bench(batch_sizes=(1,), length=8), Reporter())
 
 
+@pytest.mark.slow
 def test_the_original_of_a_checkpoint_that_has_lost_heads(setup, sst2, tmp_path, monkeypatch):
     monkeypatch.setattr(linear_maps, "_LARGE", 0)  # so that tiny maps are exchanged too, on all sides alike
     save_pruned(remove_heads(tiny_model(n_labels=2), "3:1,4"), tmp_path / "pruned")

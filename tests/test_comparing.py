@@ -138,6 +138,7 @@ def test_a_criterion_without_a_definition_is_left_out_with_a_note(store, tmp_pat
     assert "own.py:never is left out" in comparison_page(found).to_markdown()
 
 
+@pytest.mark.slow
 def test_subjects_and_seeds_are_summed_up(store, tmp_path):
     """Two of a group count as one; the set on which all were compared comes first."""
     wider = replace(OPTIONS, criterion=("magnitude", "gradient"), score_samples=2, draws=2, steps=2, random_masks=4)

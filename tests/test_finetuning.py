@@ -80,6 +80,7 @@ def test_a_head_for_other_labels_is_drawn_and_named_by_them(sentiment, labels, n
     assert all(torch.equal(a, b) for a, b in zip(model.bert.parameters(), old.bert.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_model_without_a_head_gets_one_and_learns(headless, tmp_path):
     setup = Setup(str(headless), "mini-sentiment", max_examples=480)
     _, record = finetune(setup, QUICK, tmp_path / "work", Reporter())

@@ -131,6 +131,7 @@ def test_masked_logits_on_a_real_model(minilm):
         assert np.allclose(predict(model, first, list(mask)), logits, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_surgery_on_a_real_model(minilm, shared):
     _, _, batches = minilm
     first = batches("validation", 64)

@@ -338,6 +338,7 @@ def record(invoke):
     return of
 
 
+@pytest.mark.slow
 def test_the_commands_work_as_they_are(record, model, files, tmp_path):
     of_model = ("--model", model, *files)
     evaluated = record("evaluate", *of_model, "--heads", "1:1")
@@ -358,6 +359,7 @@ def test_the_commands_work_as_they_are(record, model, files, tmp_path):
     assert again["metrics"] == pytest.approx(evaluated["metrics"])
 
 
+@pytest.mark.slow
 def test_the_commands_on_a_model_alone_take_the_head_that_it_has(record, model, files, tmp_path):
     assert record("info", model)["n_heads"] == 12
     record("prune", "--model", model, "--heads", "1:1", "--output", tmp_path / "pruned")

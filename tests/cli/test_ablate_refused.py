@@ -45,6 +45,7 @@ def test_a_full_disk_is_told_before_the_work(words, tmp_path, snapshot, out):
     assert set(snapshot(tmp_path)) == {"streams", "streams/stdout", "streams/stderr"}
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_while_batches_are_kept(words, tmp_path, snapshot, out):
     """Those of 1,500 examples take 156 kB, more than was tried before; the job can go on where there is space."""
     data = write_sst2(tmp_path / "SST-2", n_dev=1500)

@@ -73,6 +73,7 @@ def killed(words, folder, tmp_path, moments):
     return n
 
 
+@pytest.mark.slow
 def test_a_killed_one_ends_in_the_same_bytes(invoke, tmp_path, monkeypatch):
     words = ("compare", *FEW, *TWO, "--store", tmp_path / "store")
     begun = time.monotonic()

@@ -108,6 +108,7 @@ def spoil(source, target, change):
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.drawn
 @pytest.mark.parametrize("n", [3, 4])
 def test_what_is_undefined_is_said_in_words_and_drawn(n, invoke, ablated, out, tmp_path, json_of):
@@ -148,6 +149,7 @@ def test_what_cannot_be_compared_is_one_line(refused, ablated, scored, tmp_path,
     assert "holds no record.json of ours" in refused("correlate", scored, scored, "--output", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_other_series_are_a_different_run(invoke, refused, ablated, scored, out):
     assert invoke("correlate", ablated, scored, *out).exit_code == 0
     assert invoke("correlate", ablated, scored, *out).exit_code == 0

@@ -49,6 +49,7 @@ def test_a_listing_is_a_table(command, shown, invoke):
     assert shown in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.drawn
 def test_steps_joined_by_files_are_a_run(forked, invoke, on_sst2, tmp_path, json_of, snapshot):
     """score, prune, evaluate and run as processes; the same run in this process gives the same bytes."""

@@ -74,6 +74,7 @@ def test_the_record_has_columns_for_all_that_draw_them(mini):
     assert "none of these" in svg
 
 
+@pytest.mark.slow
 def test_a_model_beside_itself_agrees_and_importance_is_explained(ran, mini, monkeypatch):
     monkeypatch.setattr("prune_heads.studies.explaining.N_SHUFFLES", 50)
     _, folder = mini

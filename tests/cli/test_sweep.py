@@ -118,6 +118,7 @@ def test_a_sweep_is_run_once_and_shown(spec, root, invoke, json_of, tmp_path):
     assert "mean over 2 seeds" in (tmp_path / "figure" / "sweep.svg").read_text()
 
 
+@pytest.mark.slow
 def test_a_trial_is_the_run_of_the_same_options(spec, whole, invoke, json_of):
     for content in records(whole).values():
         trial = json.loads(content)

@@ -189,6 +189,7 @@ def test_one_head_that_matters_stays():
     assert found.in_lower_half[5] == 1
 
 
+@pytest.mark.slow
 def test_the_winner_is_less_cursed():
     """Over 100 tables the best raw difference is too good; the estimate much less, and its errors are right."""
     rng, raw, kept, inside = np.random.default_rng(7), [], [], []

@@ -147,6 +147,7 @@ def test_missing_files_and_folders(tmp_path):
         read("sst2", folder)
 
 
+@pytest.mark.slow
 def test_tens_of_megabytes_are_read_in_linear_time(tmp_path):
     words = random.Random(0).choices(["a", "film", "of", "rare", "depth", "and", "wit"], k=60)
     folder = write(tmp_path / "SST-2", HEADERS["sst2"], *[" ".join(words) + "\t1"] * 100_000)
