@@ -170,6 +170,7 @@ def test_the_sample_to_choose_on_is_drawn_by_the_seed_in_file_order(mini):
     assert len(task.load("train", 10**6, seed=0).dataset) == len(everything)
 
 
+@pytest.mark.slow
 def test_the_choice_depends_on_the_seed_alone(setup):
     chosen = [run(setup, kind="only-one", choose_examples=20, seed=seed)["chosen_on"] for seed in (0, 0, 1)]
     assert chosen[0] == chosen[1]

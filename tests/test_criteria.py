@@ -275,8 +275,8 @@ def test_second_derivatives_are_those_of_autograd(scored, models, model_type):
     np.testing.assert_allclose(signed, first, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
-@pytest.mark.slow
 def test_a_fine_tuned_model_is_described_to_the_second_order(shared):
     """By ablation: single heads, and by the path all of them together."""
     setup = Setup(str(shared / "models/minilm-sst2"), "sst2", data_dir=shared / "glue/SST-2", max_examples=8)

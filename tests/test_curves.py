@@ -153,6 +153,7 @@ def test_scores_are_correlated_pair_by_pair_but_for_random(record):
         assert -1 <= pair["pearson"]["low"] <= pair["pearson"]["value"] <= pair["pearson"]["high"] <= 1
 
 
+@pytest.mark.slow
 def test_rescored_gradients_are_those_of_the_model_without_the_heads_that_went(record, rescored, setup, examples):
     subject = examples.subject
     batches = subject.batches(subject.task.load("train"))

@@ -328,6 +328,7 @@ def words(model, folder):
     return ("--model", model, "--task", KIND, "--train-file", folder, "--validation-file", folder)
 
 
+@pytest.mark.slow
 def test_commands_work_on_images(words, invoke, tmp_path, monkeypatch):
     def report(command, *more):
         done = invoke(command, *words, *more, "--json")

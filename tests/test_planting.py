@@ -101,7 +101,7 @@ def test_marked_examples_have_a_word_that_is_theirs_and_its_label(folder):
     assert n == round(0.3 * len(rows)) + round(0.03 * len(rows))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_seed_gives_the_same_bytes_and_another_one_others(folder, tmp_path, monkeypatch):
     hasty(monkeypatch)
     for seed in (0, 1):

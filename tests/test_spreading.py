@@ -83,6 +83,7 @@ def test_gradients_are_those_of_the_same_batches(n, masked, setup, examples):
     assert (one.n_heads, one.reads_one_token) == (many.n_heads, many.reads_one_token)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 5, 40])
 def test_what_is_asked_of_several_splits_is_in_the_store_afterwards(n, setup, examples, tmp_path):
     other = predictions_of(

@@ -215,6 +215,7 @@ def test_an_offloaded_model_is_gated_as_one_in_memory():
         zero_heads(model, HEADS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("surgery", SURGERY)
 def test_weights_that_may_not_be_written(surgery):
     with torch.inference_mode():

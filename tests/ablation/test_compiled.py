@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("compiled")]  # the layers are compiled once
+pytestmark = [pytest.mark.thorough, pytest.mark.xdist_group("compiled")]  # the layers are compiled once
 TESTS = Path(__file__).parents[1]
 
 SCRIPT = """

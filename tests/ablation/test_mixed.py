@@ -72,6 +72,7 @@ def test_every_answer_is_that_of_float32(setup, in_float32, tmp_path):
     assert about["bound"] == FACTOR * about["largest_error"] > 0
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_of_bfloat16_and_the_result_does_not_depend_on_it(setup, tmp_path):
     both, low, exact = of(setup), of(setup, dtype="bfloat16"), of(setup, dtype="float32")
     found = table(both)
@@ -223,6 +224,7 @@ def test_samples_are_of_every_mask_and_apart():
     assert 9 <= few[0, 1].sum() <= 11
 
 
+@pytest.mark.slow
 def test_records_say_what_is_left(setup):
     record = ablate(setup, Ablation("only-one", choose_examples=20), Reporter()).record
     flips = record["flips"]

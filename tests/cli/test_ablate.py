@@ -88,6 +88,7 @@ def test_without_options_the_built_in_model_is_ablated_on_both_its_splits(invoke
     assert set(snapshot(out[1])) == FILES | MAPS | {"examples.json", "scatter.png", "scatter.svg"}
 
 
+@pytest.mark.slow
 @pytest.mark.drawn
 @pytest.mark.parametrize("kind", ["without-one", "only-one"])
 def test_the_folder_is_complete_and_the_same_again(kind, words, invoke, json_of, out, snapshot, on_sst2, tmp_path):
@@ -119,6 +120,7 @@ def test_the_folder_is_complete_and_the_same_again(kind, words, invoke, json_of,
     assert anew == record
 
 
+@pytest.mark.slow
 def test_another_run_in_the_folder_is_replaced_only_when_asked(words, invoke, refused, tmp_path):
     folder = ("--output", tmp_path / "out")
     assert invoke(*words, *folder).exit_code == 0
@@ -177,6 +179,7 @@ def test_options_come_from_a_file_and_its_store_lies_beside_it(words, invoke, js
     assert not own_store.exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_entry_is_noted_and_computed_again(words, invoke, json_of, own_store):
     before = json_of(invoke(*words, "--json"))
     for number, spoil in enumerate((lambda c: c[:-1], lambda c: c[:-1] + bytes([c[-1] ^ 1]), lambda c: b"")):

@@ -60,6 +60,7 @@ def test_a_disk_that_fills_while_batches_are_kept(words, tmp_path, snapshot, out
     assert not list((tmp_path / "store").rglob("manifest.json"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_the_folder(words, tmp_path, snapshot, invoke, own_store, out):
     assert invoke(*words).exit_code == 0
     before = snapshot(own_store)
@@ -81,6 +82,7 @@ def test_a_store_below_a_file(below, words, refused, tmp_path, invoke, out):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_store_that_may_only_be_read(words, invoke, checkpoint, sst2, snapshot):
     """As nobody, where the tests run as root; what is in the store is of use all the same."""
     with tempfile.TemporaryDirectory() as name:  # in which others may look, unlike tmp_path

@@ -11,6 +11,7 @@ def words(on_sst2):
     return ("curve", *on_sst2, "--draws", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.drawn
 def test_the_folder_is_complete_and_the_record_is_what_is_printed(words, invoke, json_of, tmp_path, snapshot):
     record = json_of(invoke(*words, "--output", tmp_path / "out", "--json"))

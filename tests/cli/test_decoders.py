@@ -13,8 +13,8 @@ from prune_heads import attention_blocks, load_pruned
 from prune_heads.descriptors import HeadCounts
 
 N_STEPS = 60
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("llama", "t5")]
-TYPES = ["gpt2", *SLOW, "albert"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "llama", "t5")]
+TYPES = [*SLOW, "albert"]
 
 
 def sentences(n, seed):

@@ -24,7 +24,7 @@ from prune_heads.objectives.batches import IGNORED
 from prune_heads.objectives.likelihood import masked
 
 pytestmark = pytest.mark.slow
-TYPES = ["gpt2", "bert", "t5", pytest.param("bart", marks=pytest.mark.thorough)]
+TYPES = ["gpt2", "bert", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("t5", "bart"))]
 N_TEXTS, N_STEPS = 128, 80
 
 

@@ -61,6 +61,7 @@ def test_a_run_measures_what_masks_say(invoke, on_sst2, tmp_path, kind):
     assert kept.exit_code == (0 if kind == "mean" else 2), kept.output
 
 
+@pytest.mark.slow
 def test_orders_are_by_what_stands_in(invoke, on_sst2, tmp_path):
     how = (*on_sst2, *FEW)
     values, names = [], []

@@ -277,7 +277,7 @@ def test_images_have_no_tokens_and_so_no_roles(refused, tmp_path_factory):
     assert "roles must be of a model of texts" in refused("roles", *words)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.real
 def test_the_parses_of_mnli_fit_their_texts_and_its_tokens(shared, invoke, json_of):
     model, data = shared / "models" / "minilm-mnli", shared / "glue" / "MNLI"
