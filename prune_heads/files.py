@@ -167,6 +167,12 @@ def digest(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+def file_digest(file: Path) -> str:
+    """SHA-256 (hex) of a file, which may be larger than memory; an `OSError` if it cannot be read."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 @contextmanager
 def writing_into(what: str, folder: Path) -> Iterator[None]:
     """Tell that a folder must be writable where the system does not let the block write, or the disk is full.

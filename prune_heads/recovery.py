@@ -133,8 +133,7 @@ def _fit(
     factors = ones + torch.linalg.solve(squares + torch.diag(ridge), products[:n, n] - squares @ ones)
     for place, factor in enumerate(factors.tolist()):
         for each in block.output.owned([place], inputs=True):
-            index = torch.tensor(each.indices, device=each.tensor.device)
-            each.tensor.index_copy_(each.dim, index, each.tensor.index_select(each.dim, index) * factor)
+            each.tensor.index_copy_(each.dim, each.where, each.tensor.index_select(each.dim, each.where) * factor)
     if block.output.bias is not None and other.output.bias is not None:
         block.output.bias.copy_(other.output.bias.cpu().double() + (sums[n] - factors @ sums[:n]) / n_tokens)
     return factors

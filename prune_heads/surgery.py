@@ -49,7 +49,7 @@ def zero_heads(model: nn.Module, heads: Heads, means: Instead = None) -> nn.Modu
         owned = [each for block, places in _places(model, heads) for each in block.owned(places)]
         for each in owned:  # checks come before anything is written
             tensor = each.tensor
-            tensor.index_fill_(each.dim, _index(each, tensor), 0)
+            tensor.index_fill_(each.dim, each.where, 0)
         _shift(shifts)
     return model
 
@@ -119,9 +119,7 @@ def zeroed_heads(model: nn.Module) -> HeadMask:
         (i, head)
         for i, block in enumerate(blocks)
         for place, head in enumerate(block.original_heads)
-        if not any(
-            bool(each.tensor.index_select(each.dim, _index(each, each.tensor)).any()) for each in block.owned([place])
-        )
+        if not any(bool(each.tensor.index_select(each.dim, each.where).any()) for each in block.owned([place]))
     )
     return HeadMask(head_counts(blocks), dead)
 
@@ -134,7 +132,7 @@ def staying_zero(model: nn.Module, heads: Heads) -> Iterator[nn.Module]:
     """
 
     def closed(each: Owned) -> Callable[[Tensor], Tensor]:
-        return lambda gradient: gradient.index_fill(each.dim, _index(each, gradient), 0)  # also of what is infinite
+        return lambda gradient: gradient.index_fill(each.dim, each.where, 0)  # also of what is infinite
 
     blocks = attention_blocks(model)
     named = as_mask(heads, head_counts(blocks)).by_block()
@@ -144,10 +142,6 @@ def staying_zero(model: nn.Module, heads: Heads) -> Iterator[nn.Module]:
                 if each.indices and each.tensor.requires_grad:
                     hooks.callback(each.tensor.register_hook(closed(each)).remove)
         yield model
-
-
-def _index(each: Owned, of: Tensor) -> Tensor:
-    return torch.tensor(each.indices, dtype=torch.long, device=of.device)
 
 
 def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[int]]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from killed import Killed, KilledAfter
 from loading import load_classifier, load_to_finetune
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
@@ -149,32 +150,6 @@ def test_batches_are_of_like_length(tmp_path, monkeypatch):
     assert sum(seen) < 0.7 * batches.n_tokens[order].std(axis=1).sum()
 
 
-class _Killed(BaseException):
-    pass
-
-
-class _KilledAfter(Reporter):
-    """A reporter in whose hands the process dies once so many examples are done."""
-
-    def __init__(self, examples):
-        super().__init__()
-        self.left = examples
-
-    def stage(self, name, total):
-        return self
-
-    def __enter__(self):
-        return self._count
-
-    def __exit__(self, *error):
-        return None
-
-    def _count(self, done):
-        self.left -= done
-        if self.left < 0:
-            raise _Killed
-
-
 def tuned(output, reporter=None, recipe=QUICK, **more):
     recipe, folder = replace(recipe, save_minutes=0.0), NewFolder(output, **more)
     return finetune_into(SETUP, recipe, reporter or Reporter(), folder, of_record)
@@ -182,8 +157,8 @@ def tuned(output, reporter=None, recipe=QUICK, **more):
 
 def killed(output, examples):
     """Three batches of 32 are an epoch; a save comes after each."""
-    with pytest.raises(_Killed):
-        tuned(output, _KilledAfter(examples), KEEPING)
+    with pytest.raises(Killed):
+        tuned(output, KilledAfter(examples), KEEPING)
     return output.with_name(f"{output.name}.training")
 
 
@@ -223,11 +198,11 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, m
 
         def die(watch, args, state, *rest, **more):
             if round(state.epoch) == int(when[-1]):
-                raise _Killed
+                raise Killed
             measure(watch, args, state, *rest, **more)
 
         monkeypatch.setattr(_Watch, "on_epoch_end", die)
-        with pytest.raises(_Killed):
+        with pytest.raises(Killed):
             tuned(output, recipe=KEEPING)
         monkeypatch.undo()
     assert not output.exists()

@@ -1,10 +1,9 @@
 """Head dropout: its gates by their properties, its schedules, and a training with it against a loop by hand."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 import torch
+from killed import Killed, KilledAfter
 from loading import load_classifier
 from tiny import tiny_model
 
@@ -19,26 +18,6 @@ from prune_heads.studies.finetuning import finetune, finetune_into
 from prune_heads.studies.head_dropout import HeadDropout
 from prune_heads.studies.setup import load_split, load_subject
 from prune_heads.surgery import zeroed_heads
-
-
-class Killed(BaseException):
-    pass
-
-
-class KilledAfter(Reporter):
-    """A reporter in whose hands the process dies once so many examples are done."""
-
-    def __init__(self, examples):
-        super().__init__()
-        self.left = examples
-
-    def stage(self, name, total):
-        return nullcontext(self.count)
-
-    def count(self, done):
-        self.left -= done
-        if self.left < 0:
-            raise Killed
 
 
 def dropout(model, p, **recipe):

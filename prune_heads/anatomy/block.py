@@ -30,6 +30,11 @@ class Owned(NamedTuple):
         return cast(Tensor, getattr(self.module, self.name))
 
     @property
+    def where(self) -> Tensor:
+        """The indices, where the weight is."""
+        return torch.tensor(self.indices, dtype=torch.long, device=self.tensor.device)
+
+    @property
     def n_parameters(self) -> int:
         """Elements of the weight that are these heads'."""
         return len(self.indices) * self.tensor.numel() // self.tensor.shape[self.dim] if self.indices else 0

@@ -117,7 +117,12 @@ def _of_type(model: nn.Module, modules: Sequence[Named], prefix: str) -> Iterato
 
 
 def _of_own(
-    model: nn.Module, modules: Iterable[Named], prefix: str = "", *, described_only: bool = False, outside: Any = ()
+    model: nn.Module,
+    modules: Iterable[Named],
+    prefix: str = "",
+    *,
+    described_only: bool = False,
+    outside: tuple[str, ...] = (),
 ) -> Iterator[AttentionBlock]:
     """Attention outside the families: encoder, encoder-decoder, decoder, each in the order of the modules."""
     found: dict[str, list[AttentionBlock]] = {"E": [], "A": [], "D": []}

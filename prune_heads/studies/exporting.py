@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.checkpoints.tokenizer import random_texts
 from prune_heads.errors import ExportError, NotFiniteError, first_line
 from prune_heads.evaluation import n_positions
-from prune_heads.files import new_directory, read_bytes, read_json
+from prune_heads.files import file_digest, new_directory, read_json
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Choice, Export, NewFolder
@@ -152,7 +151,7 @@ def export_into(
         about |= {**exported, "made_from": _made_from(options.model)}
         there = sorted(made.iterdir())
         about |= {"files": {file.name: file.stat().st_size for file in there}}
-        about |= {"sha256": {x.name: sha256(read_bytes(x, "what was written")).hexdigest() for x in there}}
+        about |= {"sha256": {x.name: file_digest(x) for x in there}}
         record = study.record(model.device, to=options.to, **about)
         write_files(made, {RECORD_FILE: record, **files(record)})
     return record

@@ -74,7 +74,9 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter) -> Found:
     if not are_apart:
         raise DataError(f"two examples or groups must be there, to score on and to choose on; {trained} has one")
     scored_on, chosen_on = halves[trained]
-    fitted_on = lab.of(scored_on.split.at([*range(len(scored_on.split))][:MOST_RESCALING])) if options.rescale else None
+    fitted_on = (
+        lab.of(scored_on.split.at(range(min(len(scored_on.split), MOST_RESCALING)))) if options.rescale else None
+    )
     said, own = names_of_own(rows)
     on = {"scored_on": identify_split(scored_on.split), "chosen_on": identify_split(chosen_on.split)}
     study.begin(setup, options, own, **lab.identify([test.split]), **on)

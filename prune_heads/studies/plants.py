@@ -125,7 +125,7 @@ def _owned(model: nn.Module, head: Head) -> Iterator[tuple[Tensor, int, Tensor]]
     """All that a head owns: each weight, the dimension that heads share, and what is this head's there; W_O first."""
     block = attention_blocks(model)[head[0]]
     for each in block.owned(block.places([head[1]])):
-        yield each.tensor, each.dim, torch.tensor(each.indices, device=each.tensor.device)
+        yield each.tensor, each.dim, each.where
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """transformers' Trainer on our batches: what it is told, what is kept, the sealed saves a killed one resumes from."""
 
-import hashlib
 import json
 import shutil
 import time
@@ -20,7 +19,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from prune_heads.checkpoints import loading
 from prune_heads.errors import PruneHeadsError, RunError
 from prune_heads.evaluation import Subject, predict
-from prune_heads.files import new_directory, write_json
+from prune_heads.files import file_digest, new_directory, write_json
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import Recipe
 from prune_heads.progress import Progress, Reporter
@@ -178,7 +177,7 @@ class _Trainer(transformers.Trainer):
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
                 made = aside / name
-                write_json(made / _SEAL_FILE, {"sha256": {file.name: _digest(file) for file in made.iterdir()}})
+                write_json(made / _SEAL_FILE, {"sha256": {file.name: file_digest(file) for file in made.iterdir()}})
                 made.rename(work / name)
                 aside.rmdir()
                 _remove_but(work / name, work)
@@ -235,7 +234,9 @@ def last_whole(work: Path, reporter: Reporter) -> Path | None:
     for step, save in sorted(saves.items(), reverse=True):
         try:
             sealed = json.loads((save / _SEAL_FILE).read_bytes())["sha256"]
-            problem = next((f"{name} is damaged" for name, sha in sealed.items() if _digest(save / name) != sha), None)
+            problem = next(
+                (f"{name} is damaged" for name, sha in sealed.items() if file_digest(save / name) != sha), None
+            )
         except OSError as error:
             problem = f"{Path(error.filename or save).name} cannot be read ({error.strerror})"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -252,8 +253,3 @@ def _remove_but(save: Path | None, work: Path) -> None:
     for each in (*work.glob(f"{_SAVE}*"), *work.glob(".*"), *(work / KEPT_FOLDER).glob(".*")):
         if each != save:
             shutil.rmtree(each, ignore_errors=True)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
