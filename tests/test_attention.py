@@ -404,5 +404,5 @@ def test_a_real_model(shared):
     checkpoint.model.set_attn_implementation("eager")
     with torch.no_grad():
         wanted = checkpoint.model(**inputs, output_attentions=True).attentions
-    assert all(near(each.map, map) for each, map in zip(seen, wanted, strict=True))
+    assert all(near(each.map, map, 1e-5) for each, map in zip(seen, wanted, strict=True))  # float32, two kernels
     assert not unproved_maps(checkpoint.model, inputs)
