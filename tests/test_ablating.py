@@ -277,6 +277,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
         ablated(pruned, Ablation(kind, blocks=("2",)))
 
 
+@pytest.mark.slow
 def test_a_reduced_precision_counts_the_predictions_that_it_flips(setup):
     record = run(replace(setup, dtype="bfloat16"))
     low, high = (
@@ -312,6 +313,7 @@ def test_it_is_said_where_heads_are_tested_on_what_chose_them(setup, choose_spli
     assert any("flatters" in note for note in reporter.notes) is is_flattering
 
 
+@pytest.mark.slow
 def test_the_splits_of_a_task_are_correlated(mini):
     record = run(mini, blocks=("2", "3"))
     first, second = record["tables"]

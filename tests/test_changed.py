@@ -64,6 +64,7 @@ class Alone:
         return torch.cat(rows).double()
 
 
+@pytest.mark.slow
 def test_changes_are_those_of_closing_the_head_the_largest_first(setup):
     (found,), alone = ablated(setup), Alone(setup)
     labels = torch.tensor(alone.split.columns["label"])

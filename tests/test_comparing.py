@@ -169,6 +169,7 @@ def test_subjects_and_seeds_are_summed_up(store, tmp_path):
     assert len(cost_figure(found).axes) == 2
 
 
+@pytest.mark.slow
 def test_another_model_in_the_same_place_is_refused(store, tmp_path, monkeypatch):
     def other():
         monkeypatch.setattr(Ground, "identity", lambda self: {"model": "another"})
@@ -216,6 +217,7 @@ def test_plants_are_missed_where_they_should_be():
     assert halves["dead"] == {"found": 1.0, "n": 2}
 
 
+@pytest.mark.slow
 def test_plants_are_read_and_those_that_ablation_denies_do_not_count(store, tmp_path, record, monkeypatch):
     (subject,) = subjects_of([(replace(SETUP, store=store), replace(OPTIONS, score_samples=2), "")])
     ground, run = Ground(subject, Reporter()), BeginTrials((subject,))()

@@ -51,6 +51,7 @@ def test_only_heads_of_the_kind_go_and_in_the_end_all_of_them(setup, shape, resc
     assert record["configuration"]["blocks"] == ["E"]
 
 
+@pytest.mark.slow
 def test_all_blocks_by_name_are_the_curve_without_names(setup):
     named, plain = (
         curves(setup, replace(OF_ONE_DRAW, blocks=blocks), Reporter()) for blocks in (("A", "D", "E"), None)

@@ -273,6 +273,7 @@ def test_a_wrapped_model_is_refused_with_the_cure():
         attention_blocks(torch.nn.DataParallel(tiny_model()))
 
 
+@pytest.mark.slow
 def test_a_compiled_model_works():
     model = tiny_model()
     expected = gated_logits(model, "2:3")

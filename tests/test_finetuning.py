@@ -132,6 +132,7 @@ def test_the_trainer_does_what_the_recipe_says(tmp_path, monkeypatch):
             assert torch.allclose(mine, theirs, atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_batches_are_of_like_length(tmp_path, monkeypatch):
     seen, plain = [], Batches.batch
 

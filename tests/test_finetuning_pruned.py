@@ -34,6 +34,7 @@ def setup(folder):
     return Setup(str(folder), "mini-sentiment", max_examples=96)
 
 
+@pytest.mark.slow
 def test_removed_and_zeroed_heads_stay_so_and_both_learn_the_same(folders, tmp_path):
     records, models = [], []
     for name in ("zeroed", "removed"):

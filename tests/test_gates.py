@@ -118,6 +118,7 @@ def test_however_it_is_compiled(compiling, backend):
         holds(compiling, backend, 1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_compiled_under_gates_does_not_keep_them():
     torch._dynamo.reset()
     model = tiny_model("bert", "sdpa")

@@ -75,6 +75,7 @@ def test_a_model_names_what_it_has_not_seen(tuned):
     assert record["data"][0]["n_available"] == len(whole.load("train")) - 100
 
 
+@pytest.mark.slow
 def test_later_commands_keep_to_it(tuned, tmp_path):
     """Also of the model after pruning."""
     folder, record, _ = tuned

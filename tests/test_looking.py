@@ -320,6 +320,7 @@ def test_a_picture_is_no_text(models, asked_for):
     assert look(asked_for("classes", text=f"the cat was in {PICTURE}"), Reporter()).record["texts"][0]["text"]
 
 
+@pytest.mark.slow
 def test_small_effects_and_long_tokens_are_shown_as_they_are(invoke, tmp_path):
     """Effects below a thousandth of a nat are no zeros in figures, and a token that is cut short says so."""
     done = invoke("look", "the plot is not predictable.", "--output", tmp_path / "look", COLUMNS="80")

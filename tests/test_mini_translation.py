@@ -105,6 +105,7 @@ def test_checkpoint_loads_without_a_warning_and_knows_all_words():
     assert tokenizer.batch_decode(tokenizer(some)["input_ids"], skip_special_tokens=True) == some
 
 
+@pytest.mark.slow
 def test_checkpoint_is_as_good_as_measured_and_needs_what_it_reads():
     """On 150 examples; without its attention to the source it knows nothing, without the others' something."""
     setup = Setup("mini", TASK, max_examples=150, batch_size=128)

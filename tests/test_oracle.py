@@ -99,6 +99,7 @@ def minilm(shared):
     return classifier.model, expected, batches
 
 
+@pytest.mark.slow
 def test_the_equation_on_a_real_model(minilm):
     model, expected, batches = minilm
     got = gate_gradients(model, batches("train", 64)).signed
@@ -124,6 +125,7 @@ def test_masked_accuracy_on_a_real_model(minilm):
     assert accuracy == pytest.approx(masked, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_masked_logits_on_a_real_model(minilm):
     model, expected, batches = minilm
     first = batches("validation", 64)

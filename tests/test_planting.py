@@ -60,6 +60,7 @@ def plants_of(folder):
     return json.loads((folder / "planted.json").read_text("utf-8"))["plants"]
 
 
+@pytest.mark.slow
 def test_every_kind_is_planted_and_no_head_twice(folder):
     rows = plants_of(folder)
     assert {kind: sum(row["kind"] == kind for row in rows) for kind in N_PLANTED} == N_PLANTED
@@ -67,6 +68,7 @@ def test_every_kind_is_planted_and_no_head_twice(folder):
     assert len({*heads}) == len(heads) == sum(N_PLANTED.values()) + 1  # a copy is of a head that was there
 
 
+@pytest.mark.slow
 def test_only_planted_heads_are_overwritten(folder):
     model, shipped = model_of(folder), planting.load_subject(Setup.of(SENTIMENT), Reporter()).model
     heads = HeadMask.parse(" ".join(head for row in plants_of(folder) for head in row["heads"]), (4,) * 6)
@@ -79,6 +81,7 @@ def test_only_planted_heads_are_overwritten(folder):
     assert all(value.equal(shipped.state_dict()[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_what_ablation_says_is_what_plain_transformers_says(folder):
     rows, before = losses_of(model_of(folder), folder)
     for each in plants_of(folder):
@@ -90,6 +93,7 @@ def test_what_ablation_says_is_what_plain_transformers_says(folder):
         assert each["kind"] != "dead" or (abs(lost).max() == 0 and each["is_confirmed"])
 
 
+@pytest.mark.slow
 def test_marked_examples_have_a_word_that_is_theirs_and_its_label(folder):
     shipped = read("mini-sentiment", "validation")
     marks = {row["word"]: row["label"] for row in plants_of(folder) if "word" in row}

@@ -180,6 +180,7 @@ def test_layers_that_share_their_output_take_no_factors():
 SETUP = Setup("mini", "mini-sentiment", max_examples=120)
 
 
+@pytest.mark.slow
 def test_a_run_wins_back_loss_and_says_on_what():
     asked = Choice(fraction=0.5), Scoring(), RunOptions(rescale=True)
     lab = Lab(SETUP, Reporter())

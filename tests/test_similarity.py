@@ -244,6 +244,7 @@ def test_the_batch_size_changes_nothing(setup):
         assert found[0][0][name] == pytest.approx(found[1][0][name], abs=2e-4)
 
 
+@pytest.mark.slow
 def test_interactions_are_measured_or_read_and_compared(setup, tmp_path):
     record = run(setup, nearest=5)
     rows = record["interactions"]
@@ -302,6 +303,7 @@ def test_heads_without_maps_are_compared_by_their_outputs(setup, monkeypatch):
     assert any("compared by their outputs" in note for note in reporter.notes)
 
 
+@pytest.mark.slow
 def test_the_folder_and_the_table_of_the_command(setup, invoke, tmp_path):
     words = ("--model", setup.model, "--task", "sst2", "--data-dir", setup.data_dir, "--nearest", 4)
     done = invoke("similar", *words, "-o", tmp_path / "out", COLUMNS="80")

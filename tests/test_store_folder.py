@@ -87,6 +87,7 @@ for i in range(20):
 """
 
 
+@pytest.mark.slow
 def test_ten_writers_at_once_lose_nothing_and_a_reader_sees_whole_entries(store, damage):
     keys = {
         (data, i): PredictionKey("m", data, HeadMask((32,), frozenset({(0, i)})), "float32")

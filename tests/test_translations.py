@@ -111,6 +111,7 @@ def test_gated_zeroed_and_removed_heads_write_the_same(subject, split, tmp_path)
     assert together(replace(subject, classifier=subject.classifier._replace(model=again)), split) == under
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_many_masks_at_once_are_each_mask_alone(setup, split, tmp_path, beams):
     """Every row of a pass has its own gates, in the decoder one a hypothesis."""

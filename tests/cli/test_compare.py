@@ -50,6 +50,7 @@ def test_what_it_leaves_and_shows(invoke, json_of, tmp_path):
     assert "started" not in shown.stderr
 
 
+@pytest.mark.slow
 def test_subjects_of_a_file_and_options_that_go_first(invoke, json_of, tmp_path):
     file = tmp_path / "plan.toml"
     file.write_text('criterion = ["magnitude"]\nsteps = 2\n[[subject]]\ntask = "mini-inference"\n')
@@ -94,6 +95,7 @@ def test_kills_of_all_processes_at_five_moments_end_in_the_same_bytes(invoke, tm
     assert left(tmp_path / "killed") == left(tmp_path / "quiet")
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_does_not_stop_the_others_and_is_tried_again(invoke, tmp_path):
     own = tmp_path / "own.py"
     own.write_text("def rows(examples):\n    raise ValueError('not yet')\n")

@@ -182,6 +182,7 @@ def test_what_is_there_is_not_computed_again_and_other_settings_are(invoke, tmp_
     assert "masks:" in invoke(*words, "9").stderr
 
 
+@pytest.mark.slow
 def test_one_process_alone_works_on_a_folder(invoke, tmp_path):
     """The claim of a process that is gone is taken over, and none is left."""
     words = ("reproduce", "figure6", "--model", "mini", "--task", "mini-sentiment", "--steps", "1")

@@ -87,6 +87,7 @@ def results(record):
     return {key: value for key, value in json.loads(record).items() if key not in ("provenance", "seconds")}
 
 
+@pytest.mark.slow
 def test_list_verify_and_clear_take_a_url(words, url, invoke, json_of):
     assert invoke(*words, url).exit_code == 0
     listed = json_of(invoke("store", "list", "--store", url, "--json"))
@@ -103,6 +104,7 @@ def test_list_verify_and_clear_take_a_url(words, url, invoke, json_of):
     assert store.objects.find(".*/.*") == {}
 
 
+@pytest.mark.slow
 def test_the_url_in_a_file_stays_what_it_is(on_sst2, url, invoke, tmp_path):
     (tmp_path / "options.toml").write_text(f'store = "{url}"\n')
     assert invoke("ablate", *on_sst2, "--config", tmp_path / "options.toml").exit_code == 0

@@ -25,6 +25,7 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_ablate(invoke, json_of, tmp_path):
     words = ("--blocks", "E:1", "--max-examples", "40", "--json", "--output", tmp_path / "out")
     report = json_of(invoke("ablate", *MINI, *words))
@@ -56,6 +57,7 @@ def test_run_scores_and_removes_and_the_checkpoint_writes_the_same(invoke, json_
     assert json_of(evaluated)["metrics"]["bleu"] == pytest.approx(first["pruned"], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_pairs_of_ones_own_are_translated_alike(files, invoke, json_of):
     here = json_of(invoke("evaluate", *MINI, "--max-examples", "20", "--json"))
     own = ("--task", "translation", "--validation-file", files / "validation.csv")

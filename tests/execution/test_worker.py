@@ -116,6 +116,7 @@ def test_who_does_not_wait_leaves_trials_to_the_living_and_takes_those_of_the_de
     assert kinds(events).count("done") == 12 - is_alive
 
 
+@pytest.mark.slow
 def test_who_does_not_wait_runs_the_new_attempts_of_its_own_trials(log, tmp_path):
     some = sweep(log=str(log), fail=1)
     folder, events = work(tmp_path / "s", some, retries=1, waits=False)
@@ -164,6 +165,7 @@ def test_a_trial_that_has_killed_three_workers_fails_whoever_comes_next(waits, g
     assert kinds(work(tmp_path / "s", grid)[1]) == ["started", "done"]
 
 
+@pytest.mark.slow
 def test_three_deaths_are_one_failure_of_those_that_are_tried_again(log, tmp_path, gone):
     some = sweep(log=str(log))
     folder = SweepFolder.open(tmp_path / "s", some)

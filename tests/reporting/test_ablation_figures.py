@@ -48,6 +48,7 @@ def test_the_two_strongest_heads_of_mnli_look_different():
     assert max(abs(a - b) for a, b in zip(first, second, strict=True)) > 0.2
 
 
+@pytest.mark.slow
 def test_a_png_is_small_and_keeps_the_colours_of_the_cells_and_of_their_scale(tmp_path):
     figure = ablation_maps(json.loads((RESULTS / "mnli-only-one" / "record.json").read_text()))
     save(figure, tmp_path, "x", ["png"])

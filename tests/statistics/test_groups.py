@@ -44,6 +44,7 @@ def test_nothing_changes():
     assert group_t(np.zeros((4, 2)), np.array([0, 0, 1, 1])).tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_group_t_is_the_sandwich_of_statsmodels():
     """A regression on a constant with errors clustered by group, with the same degrees of freedom."""
     import statsmodels.api as sm

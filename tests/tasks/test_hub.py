@@ -15,7 +15,7 @@ import pytest
 from prune_heads.objectives import TASKS
 from prune_heads.tasks.task import load_task
 
-pytestmark = pytest.mark.xdist_group("hub")  # one process asks it
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hub")]  # one process asks it
 SHA, NEWER = "a" * 40, "b" * 40
 SPLITS = {"train": [("good ", 1), ("bad", 0), ("fine", 1)], "validation": [("dull", 0), ("great", 1)]}
 NAMES = ["negative", "positive"]
@@ -88,7 +88,6 @@ def answers(hub, online, tmp_path_factory):
         return dict(zip(asked, online.answer(LOAD, *words, home=tmp_path_factory.mktemp("hf")), strict=True))
 
 
-@pytest.mark.slow
 def test_splits_come_from_the_hub_then_from_the_cache(tmp_path, hub, load):
     with hub.serve(sst2(), SHA) as requests:
         first = load()
@@ -106,7 +105,6 @@ def test_splits_come_from_the_hub_then_from_the_cache(tmp_path, hub, load):
         assert {**cached, "seconds": 0} == {**first, "seconds": 0}
 
 
-@pytest.mark.slow
 def test_records_name_the_revision_that_was_read(hub, load):
     with hub.serve(sst2(), SHA):
         load()
@@ -118,7 +116,6 @@ def test_records_name_the_revision_that_was_read(hub, load):
     assert load()["source"] == f"nyu-mll/glue/sst2@{NEWER}"
 
 
-@pytest.mark.slow
 def test_the_hub_and_the_official_file_give_one_fingerprint(tmp_path, answers):
     folder = tmp_path / "SST-2"
     folder.mkdir()
@@ -141,7 +138,6 @@ def test_labels_are_matched_by_name(answers):
     assert answers["sst2", "validation"]["data"] == {"text": ["dull", "great"], "label": [1, 0]}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -156,7 +152,6 @@ def test_what_is_not_glue_is_refused(hub, load, files, message):
         assert message in load()["error"]
 
 
-@pytest.mark.slow
 def test_a_hub_out_of_reach_is_told_within_seconds_with_the_cure(hub, load):
     for reached in (nullcontext, hub.silent):
         start = time.perf_counter()

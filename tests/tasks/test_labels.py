@@ -39,6 +39,7 @@ def test_numbered_names_stand_for_the_order_of_the_task_with_a_note(data):
     assert all(label in note for label in spec.labels)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_given_order_is_taken_instead_of_the_names(data):
     spec = data.draw(st.sampled_from(CLASSES))

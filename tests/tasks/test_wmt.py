@@ -74,6 +74,7 @@ def load(online, tmp_path):
     return lambda *wanted: online.answer(LOAD, json.dumps(wanted), home=tmp_path / "hf")
 
 
+@pytest.mark.slow
 def test_pairs_come_from_the_hub_and_training_pairs_only_as_many_as_are_needed(hub, load):
     wanted = (["validation", None, None], ["test", 3, None], ["train", None, None], ["train", 10, None])
     wanted += (["train", 20, 1],)
