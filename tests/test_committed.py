@@ -59,7 +59,8 @@ def test_records_of_the_paper(shared, monkeypatch, model):
         assert found == read_json(file, "a record")
 
 
-@pytest.mark.parametrize("name", ["minilm-rte", "minilm-cola", "minilm-qnli"])  # some of RTE are cut; QNLI has groups
+# Some of RTE are cut; QNLI has groups.
+@pytest.mark.parametrize("name", ["minilm-rte", "minilm-cola", pytest.param("minilm-qnli", marks=pytest.mark.thorough)])
 def test_fine_tunings(shared, tmp_path, name):
     from prune_heads.studies.finetuning import finetune
 

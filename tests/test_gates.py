@@ -109,7 +109,7 @@ def test_a_compiled_model_has_the_numbers_of_a_plain_one(compiling, surgery):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("compiling", "backend"),
-    [*SLOW, pytest.param(in_place, "inductor", marks=pytest.mark.thorough), (stack, "inductor")],
+    [*SLOW, *(pytest.param(each, "inductor", marks=pytest.mark.thorough) for each in (in_place, stack))],
 )
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own modules
 def test_however_it_is_compiled(compiling, backend):

@@ -114,7 +114,7 @@ def test_the_authors_scores_on_a_real_model(minilm):
     assert np.allclose(scores, expected["authors_token_score_512"].flatten(), rtol=5e-4, atol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_masked_accuracy_on_a_real_model(minilm):
     """Without a mask it is 780 of 872, which is that of the command: `cli/test_real_glue.py`."""
     model, expected, batches = minilm

@@ -124,7 +124,7 @@ def test_heads_of_the_built_in_model_are_what_they_were_made_to_be(tmp_path):
     assert {row["kind"] for row in record["plants"] if row["is_confirmed"]} == {*N_PLANTED}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_head_learns_a_word_and_is_silent_without_it():
     subject = planting.load_subject(Setup.of(SENTIMENT), Reporter())
     split = planting.load_split(Setup.of(SENTIMENT), subject, "train", Reporter())
