@@ -184,12 +184,11 @@ def _together(table: Record) -> Iterator[str]:
         f"All heads at once: {n} differ (max-t, p < {table['alpha']:g}). A difference of "
         f"{points(about['smallest_difference'])[1:]} points would be found in 80% of such samples.{few}"
     )
-    rows = sorted(_cells({**about, **blocks, "delta": table["delta"]}, _SHOWN), key=lambda row: row["delta"])
-    ends = (("Lowest", rows[0]), ("highest", rows[-1]))
+    rows = sorted(_cells({**about, **blocks, "delta": table["delta"]}, _shown(about)), key=lambda row: row["delta"])
     said = (
-        f"{which}: {row['layer']}:{row['head']} {points(row['delta'])}, shrunk {points(row['shrunk'])} (error "
-        f"{points(row['shrunk_error'])[1:]}), place {row['first']} to {row['last']} of {len(rows)}"
-        for which, row in ends
+        f"{which}: {row['layer']}:{row['head']} {points(row['delta'])}, {_shrunk(row)}"
+        f"place {row['first']} to {row['last']} of {len(rows)}"
+        for which, row in (("Lowest", rows[0]), ("highest", rows[-1]))
     )
     yield f"{'; '.join(said)}."
 
@@ -204,7 +203,16 @@ def _equivalence(table: Record) -> Iterator[str]:
         )
 
 
-_SHOWN = ("delta", "low", "high", "max_t", "shrunk", "shrunk_error", "first", "last", "lower_half")
+def _shown(about: Record) -> tuple[str, ...]:
+    """What is shown of each head; of records without a prior, shrunken estimates are left out, for they were wrong."""
+    estimates = ("shrunk", "shrunk_error", "lower_half") if "prior" in about else ()
+    return "delta", "low", "high", "max_t", "first", "last", *estimates
+
+
+def _shrunk(row: Row) -> str:
+    if "shrunk" not in row:
+        return ""
+    return f"shrunk {points(row['shrunk'])} (error {points(row['shrunk_error'])[1:]}), "
 
 
 def _cells(table: Record, names: Sequence[str]) -> Iterator[Row]:
@@ -226,9 +234,9 @@ def details_table(table: Record) -> Table | None:
             "difference": row["delta"],
             "95%, all at once": (row["low"], row["high"]),
         }
-        | {"p (max-t)": row["max_t"], "shrunk": (row["shrunk"], row["shrunk_error"])}
-        | {"place": f"{row['first']} to {row['last']}", "lower half": row["lower_half"]}
-        for row in sorted(_cells(found, _SHOWN), key=lambda row: row["delta"])
+        | {"p (max-t)": row["max_t"], "place": f"{row['first']} to {row['last']}"}
+        | ({"shrunk": (row["shrunk"], row["shrunk_error"]), "lower half": row["lower_half"]} if "shrunk" in row else {})
+        for row in sorted(_cells(found, _shown(about)), key=lambda row: row["delta"])
     )
     return Table.of(f"All heads, {table['split']}: differences in points", rows, _OF_ALL, (_ABOUT_ALL,), gap=1)
 
@@ -241,8 +249,8 @@ _OF_ALL: dict[str, Form | str] = {
     "lower half": ".2f",
 }
 _ABOUT_ALL = (
-    "95%, all at once: these intervals hold together. p (max-t): adjusted for all heads. shrunk: empirical-Bayes "
-    "estimate with its error. place: 1 is the lowest difference; places hold together, too. lower half: probability "
+    "95%, all at once: these intervals hold together. p (max-t): adjusted for all heads. place: 1 is the lowest "
+    "difference; places hold together, too. shrunk: empirical-Bayes estimate with its error. lower half: probability "
     "to be there."
 )
 

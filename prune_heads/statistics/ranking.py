@@ -80,45 +80,54 @@ class Shrunk:
     """Empirical-Bayes estimates of the differences: each is drawn towards the mean as far as its noise says."""
 
     values: Array  # (n_heads,)
-    errors: Array  # (n_heads,): posterior standard deviations, the mean's own uncertainty included
+    errors: Array  # (n_heads,): posterior standard deviations, those of the mean and of shared noise included
     mean: float
-    spread: float  # scale of the true differences around it; 0 where noise explains what is seen
+    spread: float  # scale of the true differences around it, of a head of middling noise; 0 where noise explains all
     in_lower_half: Array  # (n_heads,): posterior probability to be among the lower half of the heads
 
 
-def shrunk(observed: Array, covariance: Array, *, seed: int, degrees: float = 3.0, n_draws: int = 4_000) -> Shrunk:
-    """The estimates under d ~ N(theta, Sigma), theta_h ~ mu + tau t: Sigma is known, mu and tau are estimated.
+PRIOR = "t distribution around the mean, in errors of each head"
+"""What is taken for granted of true differences, as records say it."""
 
-    Noise is shared by heads on the same examples, so Sigma is not diagonal. A t distribution lets a few heads matter
-    far more than the others, which a normal one would draw in. It is a normal one of variance tau^2 w_h with w_h from
-    an inverse gamma distribution: EM finds tau and the expected 1 / w_h (Lange, Little and Taylor, 1989, J. Am. Stat.
-    Assoc. 84, 881-896), and mu by generalised least squares (Morris, 1983, J. Am. Stat. Assoc. 78, 47-55). What is
-    given is the normal posterior for these. The best of many raw differences is too good on average (the winner's
-    curse); these are not.
+
+def shrunk(observed: Array, covariance: Array, *, seed: int, degrees: float = 3.0, n_draws: int = 4_000) -> Shrunk:
+    """The estimates under d_h ~ N(theta_h, s_h^2), theta_h ~ mu + s_h tau t: s_h is known, mu and tau are estimated.
+
+    s_h is the error of the head's own difference, without the noise that all heads share, which moves all alike. Heads
+    that change more answers differ more, and by more noise, so the prior is in units of s_h. A t distribution lets a
+    few heads matter far more than the others. It is a normal one of variance w_h with w_h from an inverse gamma
+    distribution: EM finds tau and the expected 1 / w_h (Lange, Little and Taylor, 1989, J. Am. Stat. Assoc. 84,
+    881-896), and mu by generalised least squares (Morris, 1983, J. Am. Stat. Assoc. 78, 47-55). What is given is the
+    normal posterior for these. The best of many raw differences is too good on average (the winner's curse).
+
+    The noise of two heads is taken for independent, though they see the same examples: on these, heads change answers
+    in the same pattern as on all others, so that a prior without this pattern takes true differences for noise.
 
     Args:
         observed: `(n_heads,)` differences.
         covariance: `(n_heads, n_heads)` of their errors.
-        seed: Of the draws that `in_lower_half` counts.
+        seed: Of the draws that `in_lower_half` counts; noise of heads is as alike there as it is.
         degrees: Of freedom of the t distribution; a large number for a normal one.
         n_draws: From the posterior.
     """
-    n, ones = len(observed), np.ones(len(observed))
+    n = len(observed)
+    own = covariance - covariance.mean(axis=0) - covariance.mean(axis=1)[:, None] + covariance.mean()
+    shared = max(0.0, (covariance.sum() - np.trace(covariance)) / max(n * (n - 1), 1))
     unit = float(np.mean(observed**2) + np.trace(covariance) / n) or 1.0
-    noise = covariance + 1e-9 * unit * np.eye(n)
-    square, weights = unit, ones  # of tau, and the expected 1 / w
+    scales = np.sqrt(np.maximum(np.diag(own), 0) * n / max(n - 1, 1) + 1e-9 * unit)
+    seen, ones = observed / scales, 1 / scales  # in units of each head's noise
+    square, weights = float(np.mean(seen**2)) + 1, np.ones(n)  # of tau, and the expected 1 / w
     squares = [square]
     for _ in range(N_STEPS):
-        prior = square / weights  # variances around the mean
-        trust = prior[:, None] * np.linalg.inv(noise + np.diag(prior))
-        towards = ones - trust @ ones
-        precision = float((ones - towards) @ (1 / prior))
-        mean = float((trust @ observed) @ (1 / prior)) / precision
-        off = trust @ (observed - mean)
-        apart = off**2 + prior - np.diag(trust) * prior + (ones - towards) ** 2 / precision
+        prior = square / weights
+        trust = prior / (1 + prior)
+        precision = float(ones**2 @ (1 - trust))
+        mean = float(ones @ (seen * (1 - trust))) / precision
+        off = trust * (seen - ones * mean)
+        apart = off**2 + trust + (trust * ones) ** 2 / precision
         squares.append(float(np.mean(weights * apart)))
         *_, before, square = squares
-        if abs(before - square) <= 1e-6 * square or square < 1e-4 * unit:
+        if abs(before - square) <= 1e-6 * square or square < 1e-4:
             break
         if len(squares) == 3:  # where the limit is 0 the steps shrink without end: Aitken's extrapolation gets there
             first, second = np.diff(squares)
@@ -126,10 +135,13 @@ def shrunk(observed: Array, covariance: Array, *, seed: int, degrees: float = 3.
                 square = float(np.clip(squares[0] + first**2 / (first - second), square / 2, 2 * square))
             squares = [square]
         weights = (degrees + 1) / (degrees + apart / square)
-    posterior = (np.eye(n) - trust) * prior + np.outer(towards, towards) / precision
-    errors = np.sqrt(np.diag(posterior))
-    values, rng = mean + off, np.random.default_rng(seed)
-    drawn = rng.multivariate_normal(values, (posterior + posterior.T) / 2, n_draws, method="eigh", check_valid="ignore")
+    values, rng = mean + scales * off, np.random.default_rng(seed)
+    errors = scales * np.sqrt(trust + ((1 - trust) * ones) ** 2 / precision)
+    lengths = np.sqrt(np.maximum(np.diag(own), 1e-9 * unit))
+    alike = own / np.outer(lengths, lengths) * (1 - 1 / n) + 1 / n  # the mean that is taken off makes the least alike
+    np.fill_diagonal(alike, 1.0)
+    spread = float(np.sqrt(square) * np.median(scales))
+    drawn = rng.multivariate_normal(np.zeros(n), alike, n_draws, method="eigh", check_valid="ignore") * errors + values
     drawn += 1e-6 * errors.max() * rng.standard_normal(drawn.shape)  # heads that are equal take turns
     lower = np.argsort(np.argsort(drawn, axis=1), axis=1) < n // 2
-    return Shrunk(values, errors, mean, float(np.sqrt(square)), lower.mean(axis=0))
+    return Shrunk(values, np.sqrt(errors**2 + shared), mean, spread, lower.mean(axis=0))

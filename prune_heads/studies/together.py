@@ -9,7 +9,7 @@ from scipy.stats import norm
 from prune_heads.statistics.groups import FEW_FLIPS, FEW_GROUPS
 from prune_heads.statistics.joint import Differences, Joint, max_t
 from prune_heads.statistics.margins import score_interval
-from prune_heads.statistics.ranking import rank_intervals, reliability, shrunk
+from prune_heads.statistics.ranking import PRIOR, rank_intervals, reliability, shrunk
 
 Cells = Callable[[Sequence[Any]], list[list[Any]]]
 Flips = Sequence[Sequence[int]]
@@ -32,9 +32,9 @@ def together(
         `n_groups`, None where examples are independent; `low`, `high`: 95% intervals that hold for all heads at once;
         `max_t`: p-values adjusted for all heads; `first`, `last`: places that each head may have, 1 the lowest
         difference, which hold at once with 95%; `lower_half`: posterior probability of being in the lower half;
-        `shrunk`, `shrunk_error`: empirical-Bayes estimates; `mean`, `spread` of the true differences; `split_half`,
-        `reliability` of the order; `smallest_difference` that a test of all heads would find with 80% power;
-        `few`: why the intervals are not to be relied on, or None. See `prune_heads.statistics`.
+        `shrunk`, `shrunk_error`: empirical-Bayes estimates; `mean`, `spread` of the true differences, and the `prior`
+        of them; `split_half`, `reliability` of the order; `smallest_difference` that a test of all heads would find
+        with 80% power; `few`: why the intervals are not to be relied on, or None. See `prune_heads.statistics`.
     """
     if differences.n_units < 2 or differences.n_heads < 2:
         return None
@@ -52,6 +52,7 @@ def together(
         **{name: cells(np.asarray(of).tolist()) for name, of in numbers.items()},
         "mean": estimates.mean,
         "spread": estimates.spread,
+        "prior": PRIOR,
         **reliability(differences, seed=seed),
         "smallest_difference": found.smallest_difference(),
         "few": _few(differences, flips),
