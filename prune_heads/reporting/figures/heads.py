@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from prune_heads.descriptors import HeadCounts
@@ -234,8 +235,6 @@ def pairs_figure(record: Record) -> "Figure":
 
 def similarity_figure(record: Record) -> "Figure":
     """Of each group of heads the distances, and their places in a plane, in the colours of their layers."""
-    from scipy.spatial.distance import squareform
-
     groups = record["groups"]
     with drawing(11.5, 5.2 * len(groups), 2 * len(groups), 2) as (figure, panels):
         figure.suptitle(f"{words.whose(record)}, n = {record['n_examples']:,}: how alike heads are", fontsize=11)
@@ -243,7 +242,7 @@ def similarity_figure(record: Record) -> "Figure":
             layers, listed = [head.rpartition(":")[0] for head in group["heads"]], np.array(group[group["by"]])
             names = list(dict.fromkeys(layers))
             is_map, starts = group["by"] == "js", np.array([layers.index(name) for name in names]) - 0.5
-            image = left.imshow(squareform(listed if is_map else 1 - listed), cmap="viridis_r")
+            image = left.imshow(scipy.spatial.distance.squareform(listed if is_map else 1 - listed), cmap="viridis_r")
             left.set_xticks(starts, names, ha="left")
             left.set_yticks(starts, names, va="top")
             left.set(xlabel="layer, heads in order", ylabel="layer")
