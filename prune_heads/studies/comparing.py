@@ -26,7 +26,7 @@ from prune_heads.progress import Reporter
 from prune_heads.selection import count_for_fraction, lowest_first
 from prune_heads.studies.additivity import FRACTIONS, masks_drawn
 from prune_heads.studies.repeated import USEFUL, samples_of
-from prune_heads.studies.scoring import Lab, score
+from prune_heads.studies.scoring import Lab, given, score
 
 Record = dict[str, Any]
 AXES = ("subject", "criterion", "sample")
@@ -145,8 +145,7 @@ class Ground:
         scoring = self.options.by(name, sample)
         if row.needs_data:
             if self._shared is None or self._shared[0] != sample:
-                how = {key: getattr(scoring, key) for key in ("seed", "masks", "updates")}
-                self._shared = sample, Examples(self.lab.subject.model, self.samples[sample], **how)
+                self._shared = sample, given(self.lab.subject, scoring, self.samples[sample])
             examples = self._shared[1]
             examples.spent.clear()
         try:

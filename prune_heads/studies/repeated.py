@@ -40,6 +40,7 @@ def samples_of(
     every, useful = examples.values(), useful or USEFUL
     is_disjoint = all(len(each.split) >= n * useful and each.n_units >= n for each in every)
 
+    @cache
     def drawn(whole: Predictions) -> list[Predictions]:
         rng, n_units, places = np.random.default_rng(seed), whole.n_units, np.arange(len(whole.split))
         units = rng.permutation(n_units) if is_disjoint else rng.integers(0, n_units, n * n_units)

@@ -96,8 +96,8 @@ def score(
         criterion: One's own, which no name stands for; None for the one that `scoring` names.
         masked: Heads that count as gone, for a criterion that looks at examples.
         spread: The cluster that does what takes long; None to do it here.
-        asked: What the criterion is given, of the same examples and conditions: it may keep what others computed. None
-            for anew.
+        asked: What the criterion is `given`, of the same examples and conditions: it may keep what others computed.
+            None for anew.
 
     Raises:
         CriterionError: If a criterion of one's own fails, or gives no scores of these heads.
@@ -115,10 +115,17 @@ def score(
     elif examples is not None:
         subject.prove_gates(examples.batches)
     gradients = None if spread is None else spread.gradients
-    how = {name: getattr(scoring, name) for name in ("estimator", "seed", "response", "masks", "updates")}
-    asked = asked or Examples(subject.model, examples, masked, differentiate=gradients, **how)
+    asked = asked or given(subject, scoring, examples, masked, differentiate=gradients)
     scores = NORMALIZERS[scoring.normalize].score(check_finite(criterion.score(asked), scoring.criterion))
     return Scored(scores, vars(asked).get("_differentiated"), _about(scoring, criterion, subject, examples))
+
+
+def given(
+    subject: Subject, scoring: Scoring, examples: Predictions | None, masked: HeadMask | None = None, **more: Any
+) -> Examples:
+    """What criteria are given under these options; those that are given the same share what they compute."""
+    how = {name: getattr(scoring, name) for name in ("estimator", "seed", "response", "masks", "updates")}
+    return Examples(subject.model, examples, masked, **how, **more)
 
 
 def check_finite(scores: HeadScores, criterion: str) -> HeadScores:
