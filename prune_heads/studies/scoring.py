@@ -4,11 +4,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
 from prune_heads.ablation.mixed import check_margins
 from prune_heads.checkpoints import Checkpoint, fingerprint
-from prune_heads.errors import NotFiniteError, OptionError
+from prune_heads.errors import OptionError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
@@ -116,7 +114,9 @@ def score(
         subject.prove_gates(examples.batches)
     gradients = None if spread is None else spread.gradients
     asked = asked or given(subject, scoring, examples, masked, differentiate=gradients)
-    scores = NORMALIZERS[scoring.normalize].score(check_finite(criterion.score(asked), scoring.criterion))
+    cure = ". Try --dtype float32, and check the checkpoint's weights"
+    scores = criterion.score(asked).check_finite(f"the scores of {scoring.criterion}", cure)
+    scores = NORMALIZERS[scoring.normalize].score(scores)
     return Scored(scores, vars(asked).get("_differentiated"), _about(scoring, criterion, subject, examples))
 
 
@@ -126,14 +126,6 @@ def given(
     """What criteria are given under these options; those that are given the same share what they compute."""
     how = {name: getattr(scoring, name) for name in ("estimator", "seed", "response", "masks", "updates")}
     return Examples(subject.model, examples, masked, **how, **more)
-
-
-def check_finite(scores: HeadScores, criterion: str) -> HeadScores:
-    """The scores; a `NotFiniteError` if one is NaN or infinite, since it has no place in an order."""
-    if np.isfinite(scores.flat()).all():
-        return scores
-    must = f"the scores of {criterion} must be finite; got NaN or infinity"
-    raise NotFiniteError(f"{must}. Try --dtype float32, and check the checkpoint's weights")
 
 
 def _about(scoring: Scoring, criterion: Criterion, subject: Subject, examples: Predictions | None) -> dict[str, Any]:
