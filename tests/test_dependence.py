@@ -209,7 +209,7 @@ def test_masks_that_cannot_be(masks, which, error, said, setup):
 
 
 def test_one_group_has_no_halves(setup):
-    with pytest.raises(UnfitError, match="two examples or groups at least; validation has 1"):
+    with pytest.raises(UnfitError, match="two examples or groups of examples at least; validation has one"):
         ablate_random(setup(1), Ablation("random"), RandomMasks(4, (0.5,)), Reporter())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prune_heads.errors import OptionError, UnfitError
+from prune_heads.errors import OptionError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, Examples, criterion_of, running_sum
@@ -26,7 +26,7 @@ from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.statistics.margins import kept_up_to
 from prune_heads.studies.ablating import among
 from prune_heads.studies.measuring import Measured
-from prune_heads.studies.repeated import areas_sampled, samples_of
+from prune_heads.studies.repeated import areas_sampled, check_units, samples_of
 from prune_heads.studies.scoring import Lab, given, names_of_own, note_oracle, score
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import removed_heads
@@ -73,10 +73,8 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     study.begin(setup, options, own, **lab.identify(splits), scored_on=scored_on)
     for each in every:
         each.check_defined()
-    for each in (*examples.values(), *every) if options.score_samples else ():
-        if each.n_units < 2:
-            must = "scoring samples need two examples or groups of examples at least, and two to measure on"
-            raise UnfitError(f"{must}; {each.split.name} has one. Leave --score-samples out")
+    if options.score_samples:
+        check_units("scoring samples and what is measured", (*examples.values(), *every), ". Leave --score-samples out")
     look = cache(partial(given, subject, lab.scoring))  # what one criterion computes, others need not
     seen = {name: look(each) for name, each in examples.items()}
     ranked = [order_of(subject, options, name, seen.get(name), going) for name in rows]

@@ -1,6 +1,6 @@
 """Curves several times on the same examples: by orders of other scoring samples, or of fine-tunings by other seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from itertools import combinations
@@ -27,6 +27,14 @@ USEFUL = 100  # examples of a scoring sample; fewer give orders that say little 
 
 Masks = Sequence[HeadMask]  # of an order, one a point
 Record = dict[str, Any]
+
+
+def check_units(what: str, every: Iterable[Predictions], cure: str = "") -> None:
+    """Refuse a split of one example, or one group of examples, which says nothing of others: `UnfitError`."""
+    for each in every:
+        if each.n_units < 2:
+            must = f"{what} must be of two examples or groups of examples at least"
+            raise UnfitError(f"{must}; {each.split.name} has one{cure}")
 
 
 def samples_of(
