@@ -120,7 +120,7 @@ def order_of(subject: Subject, options: Curves, criterion: str, asked: Examples 
     asked once. The criterion `random` draws with the seeds `options.seed`, `options.seed + 1`, ... Of all heads only
     those of `going` may go. A `PruneHeadsError` as of `score`.
     """
-    scoring, n_steps, examples = options.by(criterion), options.steps, asked and asked.given
+    scoring, n_steps, examples = options.by(criterion), options.steps, None if asked is None else asked.given
     gone, scored = removed_heads(subject.model), score(subject, scoring, examples, asked=asked)
     scores = scored.scores
     if rescored := options.rescore and examples is not None:
@@ -228,9 +228,8 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
         line = line_of(({}, scores[name], [order]), [measured], options.steps)
         counts, half = [len(mask) for mask in order], halves[name]
         first, second = ([measured.answers(mask) for mask in masks] for masks in (orders[REFERENCE], order))
-        difference = compare_areas(
-            predictions.measure, counts, first, second, predictions.references, seed=options.seed
-        )
+        how: dict[str, Any] = {"seed": options.seed, "groups": predictions.groups}
+        difference = compare_areas(predictions.measure, counts, first, second, predictions.references, **how)
         at_half = {"n_pruned": len(half), "value": measured.value(half), "heads_pruned": half.descriptors()}
         about = {"estimator": name, "scores": line["scores"], "area": line["areas"][split.name], "half": at_half}
         lines.append({**about, "area_difference": asdict(difference), "points": line["points"]})
