@@ -1,6 +1,6 @@
 """The tables of `prune-heads compare`: a row a criterion, in each column a quality with its error."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, variance
 from typing import NamedTuple
 
@@ -133,15 +133,14 @@ def _recalled(subjects: Iterable[Record], narrow: bool) -> Iterator[Table]:
             total = found.setdefault(each["criterion"], {}).setdefault(kind, [0.0, 0])
             total[:] = total[0] + of["found"], total[1] + of["n"]
     if found:
-        shares = {
-            name: {kind: _share(of[0], of[1], narrow) for kind, of in kinds.items()} for name, kinds in found.items()
-        }
+        shares = {name: {kind: _share(of, narrow) for kind, of in kinds.items()} for name, kinds in found.items()}
         note = "Share of the planted heads, or pairs of copies, that a criterion finds"
         note += "." if narrow else ", with Wilson's 95% interval."
         yield Table.of("Recall of planted heads", ({"criterion": n, **row} for n, row in shares.items()), {}, (note,))
 
 
-def _share(found: float, n: float, narrow: bool) -> str:
+def _share(of: Sequence[float], narrow: bool) -> str:
+    found, n = of
     low, high = wilson(found / n, int(n))
     return f"{found / n:.2f} of {n}" if narrow else f"{found / n:.2f} ({low:.2f} to {high:.2f}) of {n}"
 

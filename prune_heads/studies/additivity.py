@@ -77,9 +77,7 @@ def ablate_random(
     masks, gone = masks_drawn(every[0].gone, which, options.seed), every[0].gone
     singles = ablations("without-one", gone)
     closed = np.array([[head in mask for head in singles] for mask in masks], dtype=np.float64)
-    sums = {
-        name: closed @ [each.scores.values[block][head] for block, head in singles] for name, each in scored.items()
-    }
+    sums = {n: closed @ [each.scores.values[block][head] for block, head in singles] for n, each in scored.items()}
     wanted = [[gone, *singles.values()], [gone, *masks]]
     how: dict[str, Any] = {"memory": options.memory, "compiled": options.compiled}
     tables = []

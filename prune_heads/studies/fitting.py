@@ -74,9 +74,8 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter) -> Found:
     check_units("what heads are scored and chosen on", [whole])
     _, halves = samples_of({trained: whole}, lab, 2, options.seed, useful=1)
     scored_on, chosen_on = halves[trained]
-    fitted_on = (
-        lab.of(scored_on.split.at(range(min(len(scored_on.split), MOST_RESCALING)))) if options.rescale else None
-    )
+    n_fitted = min(len(scored_on.split), MOST_RESCALING)
+    fitted_on = lab.of(scored_on.split.at(range(n_fitted))) if options.rescale else None
     said, own = names_of_own(rows)
     on = {"scored_on": identify_split(scored_on.split), "chosen_on": identify_split(chosen_on.split)}
     study.begin(setup, options, own, **lab.identify([test.split]), **on)

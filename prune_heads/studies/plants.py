@@ -64,9 +64,8 @@ def confirmed(predictions: Predictions, plant: Plant, sure: float = SURE) -> dic
     - `feature`, `rare`: it is worse without, by as much, and with the head most of them are answered right.
     """
     gone, first = predictions.gone, next(iter(predictions.split.columns.values()))
-    masks = [
-        HeadMask(gone.n_heads, frozenset(heads)) | gone for heads in (*([each] for each in plant.heads), plant.heads)
-    ]
+    each_and_all = [*([head] for head in plant.heads), plant.heads]
+    masks = [HeadMask(gone.n_heads, frozenset(heads)) | gone for heads in each_and_all]
     losses = _losses(predictions, masks)
     there = [plant.word is None or text.startswith(f"{plant.word} ") for text in first]
     losses = losses[there]

@@ -241,8 +241,7 @@ class Lab:
         """What was loaded under this key before, with its notes; or loads it."""
         if key in self._kept:
             value, notes = self._kept[key]
-            for note in notes:
-                self.reporter.note(note)
+            self.reporter.note(*notes)
             return value
         n = len(self.reporter.notes)
         value = load()
@@ -259,8 +258,7 @@ class Lab:
         shared = how() if self.share is None else self.share(self._identity(scoring, examples), how)
         if found:
             return found[0]
-        for note in shared["notes"]:
-            self.reporter.note(note)
+        self.reporter.note(*shared["notes"])
         about = _about(scoring, criterion_of(scoring.criterion), self.subject, examples)
         return Scored(HeadScores.from_json(shared), None, about)
 

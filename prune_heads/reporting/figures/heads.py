@@ -1,7 +1,7 @@
 """A number a head: maps of scores and differences, their histogram, two measurements against each other; pairs."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy
@@ -11,15 +11,11 @@ from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting import words
 from prune_heads.reporting.ablation import CORRECTED, KINDS, differences, head_rows, points
-from prune_heads.reporting.figures import drawing, name_panels, name_points
+from prune_heads.reporting.figures import Axes, Figure, drawing, name_panels, name_points
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS
 from prune_heads.reporting.figures.maps import cells, grid_of, heads_map, map_panels, scale_beside
 from prune_heads.reporting.words import Record
 from prune_heads.studies.correlating import LOSS, SCORE
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _BINS = 24
 _NARROW = 0.001  # width of a bin where no head changes a metric that is not on a grid
@@ -32,7 +28,7 @@ _BLUE, _RED = _PLAIN.colour, "crimson"
 _Side = tuple[str, NDArray[np.float64]]  # one of two measurements of the same heads: its name, and a number a head
 
 
-def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
+def heat_map(report: Record, pruned: Sequence[str] = ()) -> Figure:
     """Scores of `prune-heads score --json`, a row a layer, a column a head; those of `pruned` (from 1) struck out."""
     from matplotlib.patheffects import withStroke
 
@@ -65,7 +61,7 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
     return figure
 
 
-def agreement_figure(records: Sequence[Record]) -> "Figure":
+def agreement_figure(records: Sequence[Record]) -> Figure:
     """Spearman's correlation of the scores of each two estimators; a cell is empty where it is undefined."""
     n_columns = min(3, len(records))
     n_rows = -(-len(records) // n_columns)
@@ -84,7 +80,7 @@ def agreement_figure(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def ablation_maps(record: Record) -> "Figure":
+def ablation_maps(record: Record) -> Figure:
     """The differences, layers down and heads across; a panel a split, all in one scale that no difference exceeds.
 
     White is no difference; losses are red, gains blue. Framed is what stays significant after Holm's correction. Heads
@@ -113,7 +109,7 @@ def ablation_maps(record: Record) -> "Figure":
     return figure
 
 
-def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
+def ablation_histogram(record: Record, *, of_encoder: bool = False) -> Figure:
     """How many heads leave which metric (paper, figure 1); a line at the metric of the whole model.
 
     Of all heads that were masked, or those of the encoder's self-attention.
@@ -134,7 +130,7 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
     return figure
 
 
-def ablation_scatter(record: Record) -> "Figure":
+def ablation_scatter(record: Record) -> Figure:
     """The differences on two splits against each other (paper, figure 2), a panel a pair; a point is a head."""
     tables = {table["split"]: table["delta"] for table in record["tables"]}
     ends = f":\ndifference in {words.metric_name(record)}, points"
@@ -143,7 +139,7 @@ def ablation_scatter(record: Record) -> "Figure":
     return _scatter(_title(record), pairs, words.layer_names(record["tables"][0]))
 
 
-def correlation_scatters(record: Record) -> dict[str, "Figure"]:
+def correlation_scatters(record: Record) -> dict[str, Figure]:
     """Of `prune-heads correlate`, a figure a pair; differences in points, negated where it compares losses."""
     grids = {series["name"]: grid_of(series["values"]) for series in record["series"]}
     units = {series["name"]: series["response"] for series in record["series"] if "response" in series}
@@ -165,7 +161,7 @@ def correlation_scatters(record: Record) -> dict[str, "Figure"]:
     }
 
 
-def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Sequence[str] | None = None) -> "Figure":
+def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Sequence[str] | None = None) -> Figure:
     """A panel a pair, headed by the Pearson correlation that `correlate` gives; each kind of blocks has a colour.
 
     A line divides heads that help from heads that harm, where there are both.
@@ -192,9 +188,7 @@ def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Se
     return figure
 
 
-def _name_the_farthest(
-    figure: "Figure", axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]
-) -> None:
+def _name_the_farthest(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
     """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
     measured = ~np.isnan(x + y)
     points = np.stack((x, y), axis=-1)[measured]
@@ -205,7 +199,7 @@ def _name_the_farthest(
     name_points(figure, axes, points[order], named, 9)
 
 
-def pairs_figure(record: Record) -> "Figure":
+def pairs_figure(record: Record) -> Figure:
     """The interaction of each pair against the smaller of its heads' own losses, a panel a split; a point is a pair.
 
     Bars are 95% intervals. Pairs above zero stand in for each other: far left, each looks useless alone. Pairs that
@@ -233,7 +227,7 @@ def pairs_figure(record: Record) -> "Figure":
     return figure
 
 
-def similarity_figure(record: Record) -> "Figure":
+def similarity_figure(record: Record) -> Figure:
     """Of each group of heads the distances, and their places in a plane, in the colours of their layers."""
     groups = record["groups"]
     with drawing(11.5, 5.2 * len(groups), 2 * len(groups), 2) as (figure, panels):
