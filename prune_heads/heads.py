@@ -82,11 +82,8 @@ class HeadMask:
 
     def descriptors(self) -> list[str]:
         """One descriptor a block that loses heads, e.g. `["3:1,5", "7:2"]` or `["E:3:1,5"]`, from 1."""
-        return [
-            f"{name}:{','.join(str(head + 1) for head in heads)}"
-            for name, heads in zip(self.n_heads.names(), self.by_block(), strict=True)
-            if heads
-        ]
+        rows = zip(self.n_heads.names(), self.by_block(), strict=True)
+        return [f"{name}:{','.join(str(head + 1) for head in heads)}" for name, heads in rows if heads]
 
     def __str__(self) -> str:
         return " ".join(self.descriptors())

@@ -94,10 +94,7 @@ def comparison_page(record: Record, *, narrow: bool = False) -> Page:
     """The means over subjects, where there are several, and a table a subject; in a narrow one the means alone."""
     subjects, parts = record["subjects"], list[Table | str]()
     for summary in summaries(record) if len(subjects) > 1 else ():
-        rows = [
-            {"criterion": each.criterion, "gain": (each.value, each.half), "passes": f"{each.passes:g}"}
-            for each in summary.means
-        ]
+        rows = [{"criterion": m.criterion, "gain": (m.value, m.half), "passes": f"{m.passes:g}"} for m in summary.means]
         of, n = ", ".join(summary.subjects), len(summary.subjects)
         parts.append(Table.of(f"Mean gain, {n} subjects" if n > 1 else of, rows, FORMS, [f"Of {of}."]))
     for subject in subjects if len(subjects) == 1 or not narrow else ():

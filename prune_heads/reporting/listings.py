@@ -58,11 +58,8 @@ def model_page(table: Mapping[str, Any]) -> Page:
     refused = (
         {"type": row["type"], "with": switch, "refused": why} for row in rows for switch, why in row["refused"].items()
     )
-    beside = (
-        {"type": row["type"], "tokens also see each other in": ", ".join(row["mixers"])}
-        for row in rows
-        if row["mixers"]
-    )
+    mixed = ((row["type"], ", ".join(row["mixers"])) for row in rows if row["mixers"])
+    beside = ({"type": kind, "tokens also see each other in": mixers} for kind, mixers in mixed)
     counts = ", ".join(f"{way} {sum(row[way] for row in rows)}" for way in _WAYS)
     parts = (
         f"gate, zero and remove are exact ({len(whole)}): {', '.join(whole)}",

@@ -77,15 +77,13 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
         check_units("scoring samples and what is measured", (*examples.values(), *every), ". Leave --score-samples out")
     look = cache(partial(given, subject, lab.scoring))  # what one criterion computes, others need not
     seen = {name: look(each) for name, each in examples.items()}
-    ranked = [order_of(subject, options, name, seen.get(name), going) for name in rows]
+    rank = partial(order_of, subject, options, going=going)
+    ranked = [rank(name, seen.get(name)) for name in rows]
     orders = [({**a, "criterion": said[name]}, s, draws) for name, (a, s, draws) in zip(rows, ranked, strict=True)]
     is_disjoint, samples = True, dict[str, list[Predictions]]()
     if n_samples := options.score_samples:
         is_disjoint, samples = samples_of(examples, lab, n_samples, options.seed)
-    sampled = {
-        said[name]: [order_of(subject, options, name, look(each), going)[2][0] for each in parts]
-        for name, parts in samples.items()
-    }
+    sampled = {said[n]: [rank(n, look(each))[2][0] for each in parts] for n, parts in samples.items()}
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
     masks += [mask for of in sampled.values() for sample in of for mask in sample]

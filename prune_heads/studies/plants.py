@@ -142,10 +142,8 @@ def _put(model: nn.Module, head: Head, values: Sequence[Tensor]) -> None:
 def _random(model: nn.Module, head: Head, rng: np.random.Generator) -> list[Tensor]:
     """Normal weights for a head, as large as those of its layer."""
     sizes = (float(tensor.detach().float().std()) for tensor, _, _ in _owned(model, head))
-    return [
-        size * torch.from_numpy(rng.standard_normal(v.shape)).to(v)
-        for v, size in zip(_held(model, head), sizes, strict=True)
-    ]
+    pairs = zip(_held(model, head), sizes, strict=True)
+    return [size * torch.from_numpy(rng.standard_normal(v.shape)).to(v) for v, size in pairs]
 
 
 def noisy(predictions: Predictions, sites: Sites, rng: np.random.Generator) -> Plant:
