@@ -273,5 +273,4 @@ def _edges(values: Sequence[float], base: float, n_examples: int | None) -> list
     if n_examples is not None:
         width = (int(np.ceil((high - low) * n_examples / _BINS)) // 2 * 2 + 1) / n_examples
     first, last = (np.floor((end - base) / width + 0.5) for end in (low, high))
-    edges: list[float] = (base + (np.arange(first, last + 2) - 0.5) * width).tolist()
-    return edges
+    return (base + (np.arange(first, last + 2) - 0.5) * width).tolist()
