@@ -121,10 +121,8 @@ def gates_of(model: nn.Module, heads: Heads) -> list[Tensor]:
     mask = as_mask(heads, head_counts(blocks))
     weight = next(model.parameters())
     device = "cpu" if weight.is_meta else weight.device  # of an offloaded model
-    return [
-        torch.tensor([float(keep[head]) for head in block.original_heads], device=device)
-        for block, keep in zip(blocks, mask.keep(), strict=True)
-    ]
+    pairs = zip(blocks, mask.keep(), strict=True)
+    return [torch.tensor([float(keep[head]) for head in block.original_heads], device=device) for block, keep in pairs]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prune_heads.descriptors import Head, HeadCounts, parse_heads
-from prune_heads.errors import HeadDescriptorError
+from prune_heads.errors import HeadDescriptorError, NotFiniteError
 
 NUMBERING = "layers and heads from 1"  # said in every file that names heads
 
@@ -82,11 +82,8 @@ class HeadMask:
 
     def descriptors(self) -> list[str]:
         """One descriptor a block that loses heads, e.g. `["3:1,5", "7:2"]` or `["E:3:1,5"]`, from 1."""
-        return [
-            f"{name}:{','.join(str(head + 1) for head in heads)}"
-            for name, heads in zip(self.n_heads.names(), self.by_block(), strict=True)
-            if heads
-        ]
+        rows = zip(self.n_heads.names(), self.by_block(), strict=True)
+        return [f"{name}:{','.join(str(head + 1) for head in heads)}" for name, heads in rows if heads]
 
     def __str__(self) -> str:
         return " ".join(self.descriptors())
@@ -200,6 +197,13 @@ class HeadScores:
     def flat(self) -> NDArray[np.float64]:
         """All scores, `(total heads,)`, block after block."""
         return np.concatenate([*self.values, np.zeros(0)])
+
+    def check_finite(self, what: str, cure: str = "", error: type[Exception] = NotFiniteError) -> Self:
+        """Itself; an `error` names the first head whose score is NaN or infinite, since it has no place in an order."""
+        if bad := [head for head in ~self.gone if not np.isfinite(self.values[head[0]][head[1]])]:
+            first = HeadMask(self.n_heads, frozenset(bad[:1]))
+            raise error(f"{what} must be finite to be put in order; that of head {first} is not{cure}")
+        return self
 
     @classmethod
     def from_flat(cls, flat: ArrayLike, n_heads: Sequence[int], standard_error: ArrayLike | None = None) -> Self:

@@ -24,10 +24,15 @@ class Reporter:
         """Begin a stage of `total` examples."""
         return nullcontext(silent)
 
-    def note(self, text: str) -> None:
-        """Something that the reader of the result must know; each once."""
-        if text not in self.notes:
-            self.notes.append(text)
+    def note(self, *texts: str) -> None:
+        """Things that the reader of the result must know; each once."""
+        for text in texts:
+            if text not in self.notes:
+                self.notes.append(text)
+                self.say(text)
+
+    def say(self, note: str) -> None:
+        """Show a note that is new."""
 
 
 class _OneStage(Reporter):
@@ -40,8 +45,8 @@ class _OneStage(Reporter):
     def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
         return nullcontext(self.progress)
 
-    def note(self, text: str) -> None:
-        self.outer.note(text)
+    def note(self, *texts: str) -> None:
+        self.outer.note(*texts)
 
 
 @contextmanager

@@ -168,10 +168,8 @@ def _check_fit(name: str, task: str, translates: bool, n_splits: int) -> None:
         like = [key for key, each in REPRODUCTIONS.items() if each.translates is translates]
         raise UnfitError(f"{name} must be of {needed}; got {task}, of which there are {', '.join(like)}")
     if n_splits < what.n_splits:
-        raise UnfitError(
-            f"{name} must be of a task with {what.n_splits} splits to measure on; got {task}, which has {n_splits}. "
-            "Take a task that has more, or files of one's own"
-        )
+        must = f"{name} must be of a task with {what.n_splits} splits to measure on"
+        raise UnfitError(f"{must}; got {task}, which has {n_splits}. Take a task that has more, or files of one's own")
 
 
 def _records(
@@ -237,10 +235,8 @@ def _epochs(setup: Setup, folder: Path, *, from_records: bool) -> list[str]:
         kept = Path(setup.model).expanduser().glob("epoch-*")
     numbers = sorted(int(found[1]) for file in kept if (found := re.search(r"epoch-(\d+)(?:\.|$)", file.name)))
     if not numbers:
-        raise UnfitError(
-            f"{_model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...); "
-            "there are none. 'prune-heads finetune --keep-epochs' keeps them"
-        )
+        must = f"{_model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...)"
+        raise UnfitError(f"{must}; there are none. 'prune-heads finetune --keep-epochs' keeps them")
     return [str(Path(setup.model) / f"epoch-{n}") for n in numbers]
 
 

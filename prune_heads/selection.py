@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prune_heads.descriptors import Head
-from prune_heads.errors import HeadDescriptorError, NotFiniteError
+from prune_heads.errors import HeadDescriptorError
 from prune_heads.heads import HeadMask, HeadScores
 
 
@@ -54,8 +54,7 @@ def select(
         HeadDescriptorError: If so many heads cannot be pruned, or `gone` is of another model.
         NotFiniteError: If a score is NaN or infinite, since it has no place in the order.
     """
-    if not np.isfinite(scores.flat()).all():
-        raise NotFiniteError("scores must be finite to be put in order; got NaN or infinity")
+    scores.check_finite("scores")
     gone = scores.gone if gone is None else gone | scores.gone
     check_count(n_pruned, gone, min_per_layer)
     left = np.array([keep.sum() for keep in gone.keep()], dtype=int)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -175,11 +176,9 @@ def clustered(squares: Matrix, n: int) -> list[int]:
         squares: `(heads, heads)` squared distances that are Euclidean.
         n: Clusters.
     """
-    from scipy.cluster.hierarchy import fcluster, ward
-    from scipy.spatial.distance import squareform
-
     if len(squares) < 2:
         return [1] * len(squares)
-    labels = fcluster(ward(np.sqrt(squareform(squares, checks=False))), n, "maxclust").tolist()
+    tree = scipy.cluster.hierarchy.ward(np.sqrt(scipy.spatial.distance.squareform(squares, checks=False)))
+    labels = scipy.cluster.hierarchy.fcluster(tree, n, "maxclust").tolist()
     order = list(dict.fromkeys(labels))
     return [order.index(label) + 1 for label in labels]

@@ -132,7 +132,8 @@ def staying_zero(model: nn.Module, heads: Heads) -> Iterator[nn.Module]:
     """
 
     def closed(each: Owned) -> Callable[[Tensor], Tensor]:
-        return lambda gradient: gradient.index_fill(each.dim, each.where, 0)  # also of what is infinite
+        dim, where = each.dim, each.where  # made once, and not in each backward pass
+        return lambda gradient: gradient.index_fill(dim, where.to(gradient.device), 0)  # also of infinity
 
     blocks = attention_blocks(model)
     named = as_mask(heads, head_counts(blocks)).by_block()

@@ -10,7 +10,7 @@ from transformers import BertForSequenceClassification
 
 from prune_heads.errors import DataError
 from prune_heads.heads import HeadMask
-from prune_heads.importance import CRITERIA, ESTIMATORS, Examples, gate_gradients
+from prune_heads.importance import CRITERIA, ESTIMATORS, Examples, criteria, gate_gradients
 from prune_heads.options import Ablation, Choice, Curves, RunOptions, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.selection import select
@@ -249,6 +249,23 @@ def test_a_metric_that_is_undefined_is_refused(checkpoint, tmp_path, split):
     setup = Setup(str(checkpoint), "cola", data_dir=tmp_path, label_order=("unacceptable", "acceptable"))
     with pytest.raises(DataError, match=f"must be defined on {split} .8 examples.*all 8 examples are alike"):
         curves(setup, Curves(("ablation", "magnitude"), score_split=split), Reporter())
+
+
+@pytest.mark.parametrize("n_samples", [None, pytest.param(5, marks=pytest.mark.slow)])
+def test_criteria_of_a_curve_share_their_gradients(setup, monkeypatch, n_samples):
+    asked = list[int]()
+
+    def counted(model, batches, **how):
+        asked.append(batches.n_examples)
+        return gate_gradients(model, batches, **how)
+
+    monkeypatch.setattr(criteria, "gate_gradients", counted)
+    options = Curves(("gradient", "hies"), steps=2, score_samples=n_samples)
+    both = curves(setup, options, Reporter())
+    assert len(asked) == 1 + (n_samples or 0)
+    for name in options.criterion:
+        (alone,) = curves(setup, replace(options, criterion=(name,)), Reporter())["lines"]
+        assert line(both, name) == alone
 
 
 def test_nothing_is_evaluated_twice(setup, forwards):

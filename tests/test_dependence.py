@@ -11,12 +11,15 @@ from prune_heads.errors import DataError, OptionError, UnfitError
 from prune_heads.heads import HeadMask
 from prune_heads.objectives import TASKS
 from prune_heads.options import Ablation, Choice, Cluster, Curves, Pairs, RandomMasks, RunOptions, Scoring, Setup
+from prune_heads.options.studies import Conditions
 from prune_heads.progress import Reporter
+from prune_heads.statistics import compare_areas
 from prune_heads.statistics.groups import clustered_mcnemar
 from prune_heads.statistics.margins import score_interval
+from prune_heads.studies import curves as of_curves
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.additivity import ablate_heads, ablate_random
-from prune_heads.studies.curves import curves
+from prune_heads.studies.curves import compare_estimators, curves
 from prune_heads.studies.pruning import run_alone
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.tasks.own import OwnData
@@ -208,8 +211,20 @@ def test_masks_that_cannot_be(masks, which, error, said, setup):
         ablate_heads(setup(8), Cluster(), Ablation(masks), Pairs(), which, Reporter())
 
 
+def test_areas_of_estimators_are_resampled_by_groups(setup, monkeypatch):
+    asked = []
+
+    def seen(*given, **how):
+        asked.append(np.unique(how["groups"]).size)
+        return compare_areas(*given, **how)
+
+    monkeypatch.setattr(of_curves, "compare_areas", seen)
+    lines = compare_estimators(setup(5), Conditions(steps=1), Reporter())["lines"]
+    assert asked == [5] * len(lines)
+
+
 def test_one_group_has_no_halves(setup):
-    with pytest.raises(UnfitError, match="two examples or groups at least; validation has 1"):
+    with pytest.raises(UnfitError, match="two examples or groups of examples at least; validation has one"):
         ablate_random(setup(1), Ablation("random"), RandomMasks(4, (0.5,)), Reporter())
 
 

@@ -252,7 +252,7 @@ def test_scores_of_ones_own_may_be_flat_or_rows(ev, given):
     ("given", "said"),
     [
         (FLAT[:11], "a score for each head, 12 of them, .*; got 11"),
-        (np.where(FLAT == 6, np.nan, FLAT), "must give finite scores; that of head 2:3 is not"),
+        (np.where(FLAT == 6, np.nan, FLAT), "must be finite to be put in order; that of head 2:3 is not"),
         (None, "TypeError"),
         (["a"] * 12, "could not convert string"),
         (HeadScores((np.zeros(4), np.zeros(4))), "got 8"),

@@ -291,7 +291,7 @@ def test_what_cannot_be_shown_is_refused_before_any_answer(setup, monkeypatch):
             fit(setup, Fitting(**{"max_loss": 0.2, **how}), Reporter())
     with pytest.raises(OptionError, match="--replace must be zero or mean"):
         fit(replace(setup, replace="resample"), Fitting(), Reporter())
-    with pytest.raises(DataError, match="train has one"):
+    with pytest.raises(UnfitError, match=r"scored and chosen on must be of two examples .*; train has one"):
         fit(replace(setup, max_examples=1), Fitting(max_loss=0.5, confidence=0.5), Reporter())
     on = Lab(setup, Reporter()).predictions("validation")
     unlike = replace(on.objective, metric=METRICS["perplexity"])

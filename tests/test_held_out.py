@@ -34,7 +34,8 @@ def test_whole_groups_are_drawn_by_the_seed_alone():
 
 
 def test_what_is_set_aside_and_the_rest_are_all_of_the_split():
-    task = load_task("mini-sentiment")
+    task, read = load_task("mini-sentiment"), []
+    task = replace(task, read=lambda split, n, table=task.read: read.append(split) or table(split, n))
     whole = task.load("train")
     held = task.holding_out(100, 7)
     aside, rest = held.load(HELD_OUT), held.load("train")
@@ -45,6 +46,7 @@ def test_what_is_set_aside_and_the_rest_are_all_of_the_split():
     assert aside.fingerprint == held.held_out.fingerprint
     assert held.load("train", 5).columns["text"] == rest.columns["text"][:5]
     few = held.load(HELD_OUT, 5, seed=3)
+    assert read == ["train"] * 2  # once for the whole, and once for all of its parts
     assert few.columns["text"] == aside.at(sorted(np.random.default_rng(3).permutation(100)[:5])).columns["text"]
     assert held.load("validation").fingerprint == task.load("validation").fingerprint
     with pytest.raises(DataError, match=r"must be left; --hold-out 99999 takes all \d+ of train\. Hold fewer out"):

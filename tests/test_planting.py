@@ -124,6 +124,16 @@ def test_heads_of_the_built_in_model_are_what_they_were_made_to_be(tmp_path):
     assert {row["kind"] for row in record["plants"] if row["is_confirmed"]} == {*N_PLANTED}
 
 
+def test_heads_in_which_noise_fails_can_be_taken_by_others(monkeypatch):
+    monkeypatch.setattr(plants, "_is_made_noise", lambda predictions, plant, rng: plant.heads == ((1, 1),))
+    sites = object.__new__(plants.Sites)
+    sites.early, sites.left = range(2), [(0, 0), (2, 0), (1, 1), (0, 1), (2, 1)]
+    assert plants.noisy(None, sites, None).heads == ((1, 1),)
+    assert sites.left == [(2, 0), (0, 1), (2, 1), (0, 0)]
+    assert plants.noisy(None, sites, None).heads == ((2, 0),)  # the third one that fails is told of
+    assert sites.left == [(2, 1), (0, 1), (0, 0)]
+
+
 @pytest.mark.thorough
 def test_a_head_learns_a_word_and_is_silent_without_it():
     subject = planting.load_subject(Setup.of(SENTIMENT), Reporter())

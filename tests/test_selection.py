@@ -78,8 +78,10 @@ def test_heads_that_are_gone_count_and_come_first():
 
 
 def test_scores_without_a_place_in_the_order_are_refused():
-    with pytest.raises(NotFiniteError):
-        select(HeadScores(([1.0, float("nan")],)), 1)
+    with pytest.raises(NotFiniteError, match=r"^scores must be finite to be put in order; that of head 2:1 is not$"):
+        select(HeadScores(([1.0, 2.0], [float("nan"), float("inf")])), 1)
+    gone = HeadMask.parse("2:1,2", (2, 2))  # of which no score is asked
+    assert str(select(HeadScores(([1.0, 2.0], [float("nan"), float("inf")]), gone=gone), 3)) == "1:1 2:1,2"
 
 
 @st.composite

@@ -42,10 +42,8 @@ def ablations(kind: str, gone: HeadMask) -> dict[Head, HeadMask]:
         gone: Heads that the model has lost before; part of every mask.
     """
     there, is_masked = list(~gone), KINDS[kind]
-    return {
-        head: HeadMask(gone.n_heads, frozenset(other for other in there if is_masked(head, other))) | gone
-        for head in there
-    }
+    masked = {head: frozenset(other for other in there if is_masked(head, other)) for head in there}
+    return {head: HeadMask(gone.n_heads, others) | gone for head, others in masked.items()}
 
 
 def predict_masks(

@@ -77,9 +77,8 @@ def _whole(row: Mapping[str, Any]) -> dict[str, Any]:
     return like | {name: value for name, value in row.items() if name != "like"}
 
 
-FAMILIES: Mapping[str, tuple[Layout, ...]] = dict(
-    sorted((name, tuple(_layouts(family))) for family in _TABLE["family"] for name in family["types"].split())
-)
+_OF_TYPES = ((name, tuple(_layouts(family))) for family in _TABLE["family"] for name in family["types"].split())
+FAMILIES: Mapping[str, tuple[Layout, ...]] = dict(sorted(_OF_TYPES))
 """transformers' `model_type` -> the layouts of its blocks."""
 
 UNKNOWN: Mapping[str, str] = _TABLE["unknown"]

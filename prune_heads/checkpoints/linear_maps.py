@@ -24,8 +24,7 @@ class OneDnnLinear(nn.Linear):
         is_faster = input.device.type == "cpu" and input.dtype in _faster_dtypes() and input.numel() > 0
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not is_faster:
             return super().forward(input)
-        mapped: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
-        return mapped
+        return torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
 
 
 def use_onednn(model: nn.Module) -> None:

@@ -145,9 +145,7 @@ def random_texts(tokenizer: Tokenizer, lengths: Sequence[int], generator: np.ran
     rows = []
     for length in lengths:
         n_words = max(1, length - first - (len(is_special) - last))
-        row = {
-            name: [*one[:first], *(one[first : first + 1] or [1]) * n_words, *one[last:]] for name, one in frame.items()
-        }
+        row = {name: [*x[:first], *(x[first : first + 1] or [1]) * n_words, *x[last:]] for name, x in frame.items()}
         drawn = generator.choice(words, n_words, replace=n_words > len(words))
         row["input_ids"][first : first + n_words] = drawn.tolist()
         rows.append(row)

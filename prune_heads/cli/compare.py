@@ -17,6 +17,7 @@ from prune_heads.execution.claims import held
 from prune_heads.execution.folder import SWEEP_FILE, SweepFolder
 from prune_heads.execution.worker import Worker
 from prune_heads.options import Comparing, Folder, Setup
+from prune_heads.progress import Reporter
 from prune_heads.reporting.sweep import display, status_report
 
 _WORK = "sweep"  # the folder of the trials, in that of the comparison
@@ -36,7 +37,7 @@ def compare(
     """Run the trials that are not done yet, and say what came out."""
     subjects = planned("compare", config and config.resolve(), {**setup, **options}, Comparing)
     from prune_heads.runs import RECORD_FILE, Study, check_output, write_files
-    from prune_heads.studies.comparing import BeginTrials, subjects_of, sweep_of
+    from prune_heads.studies.comparing import BeginTrials, Ground, subjects_of, sweep_of
     from prune_heads.studies.yardsticks import comparison
 
     output, work = output.resolve(), output.resolve() / _WORK
@@ -49,6 +50,8 @@ def compare(
         is_begun = (work / SWEEP_FILE).is_file()  # then the folder of the trials says whose it is
         study = Study("compare", TerminalReporter() if is_begun else TerminalReporter(check))
         study.begin(asked=[each.asked for each in compared], trials=sweep.digest)
+        for each in compared if not is_begun else ():
+            Ground(each, Reporter())  # what cannot be compared is refused before any trial
         folder = SweepFolder.open(work, sweep)
         folder.forget_failures()  # the same command tries them again
         with display(folder, sweep, as_json=False) as tell, interruptible() as stopping:

@@ -92,9 +92,8 @@ def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {
 
     if topic is not None and topic not in TOPICS:
         raise OptionError(f"TOPIC must be one of {', '.join(TOPICS)}; got {topic!r}")
-    text = (
-        page(topic).rstrip() if topic else "\n".join(f"- `prune-heads guide {each}`: {title(each)}" for each in TOPICS)
-    )
+    listed = "\n".join(f"- `prune-heads guide {each}`: {title(each)}" for each in TOPICS)
+    text = page(topic).rstrip() if topic else listed
     yield {"topic": topic, "text": text}, Markdown(text) if console().is_terminal else text
 
 
@@ -111,10 +110,9 @@ def verify(place: Place) -> Shown:
     report, table = tables.verified(list(_opened(place).entries(thorough=True)))
     yield report, table
     if report["damaged"]:
-        raise StoreError(
-            f"every entry must be what was written; {len(report['damaged'])} of {report['n_entries']} are damaged. "
-            "They are computed again when they are needed; 'prune-heads store clear --damaged' removes them now"
-        )
+        got = f"{len(report['damaged'])} of {report['n_entries']} are damaged"
+        cure = "They are computed again when they are needed; 'prune-heads store clear --damaged' removes them now"
+        raise StoreError(f"every entry must be what was written; {got}. {cure}")
 
 
 def clear(

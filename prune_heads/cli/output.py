@@ -50,8 +50,6 @@ class TerminalReporter(Reporter):
         if total:
             say(f"{name}: {total} examples done")
 
-    def note(self, text: str) -> None:
+    def say(self, note: str) -> None:
         """One yellow line."""
-        if text not in self.notes:
-            self.notes.append(text)
-            say(f"note: {text}", "yellow")
+        say(f"note: {note}", "yellow")

@@ -65,7 +65,7 @@ class Sweeping(Workers):
     output: Path | None = nowhere("Folder of the sweep; trials that are done there are not run again.", short="-o")
     dry_run: bool = nowhere("List the trials without running them.", False)
     worker: bool = nowhere(
-        "Run as one of many processes of an array job, and end without waiting for the trials of the others.", False
+        "Run as one of many processes of an array job, and do not wait for the trials of others.", False
     )
     retries: int = nowhere("Number of further attempts at a trial that fails, each after a longer pause.", 0, low=0)
     stop_after: int | None = nowhere("Start no more trials after this many have failed.", low=1)
@@ -136,9 +136,7 @@ class BeginTrials:
 
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
-Spec = Annotated[
-    Path, Argument(metavar="SPEC.toml", help="Options of 'run', and the tables grid, together, include, exclude.")
-]
+Spec = Annotated[Path, Argument(metavar="SPEC.toml", help="Options of 'run', with grid, together, include, exclude.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object per line: one for each event, and one at the end.")]
 Output = Annotated[Path | None, Option("--output", "-o", help="Folder for the files. (default: that of the sweep)")]
 

@@ -87,8 +87,7 @@ class Examples:
         key = (what, self.masked)
         if key not in self.kept:
             self.kept[key] = compute()
-        found: T = self.kept[key]
-        return found
+        return self.kept[key]
 
     @property
     def columns(self) -> NDArray[np.bool_]:

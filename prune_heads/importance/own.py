@@ -116,7 +116,4 @@ def _fitted(found: Any, gone: HeadMask, name: str) -> HeadScores:
     there = np.concatenate([*gone.keep(), np.zeros(0, dtype=bool)])
     errors = None if found.standard_error is None else np.concatenate(found.standard_error)[there]
     scores = HeadScores.of_the_rest(found.flat()[there], gone, errors)
-    if bad := [head for head in ~gone if not np.isfinite(scores.values[head[0]][head[1]])]:
-        first = HeadMask(gone.n_heads, frozenset(bad[:1]))
-        raise CriterionError(f"the criterion {name} must give finite scores; that of head {first} is not")
-    return scores
+    return scores.check_finite(f"the scores of the criterion {name}", error=CriterionError)

@@ -108,9 +108,8 @@ TASKS: Mapping[str, TaskSpec] = {name: TaskSpec(name=name, **row) for name, row 
 
 MINI = tuple(name for name in TASKS if name.startswith("mini-"))  # built-in tasks, whose data `mini` holds
 
-OWN_METRICS = tuple(
-    dict.fromkeys(m for row in OBJECTIVES.values() if row.classes or row.kind == "labelled" for m in row.metrics)
-)
+_CHOSEN = (row.metrics for row in OBJECTIVES.values() if row.classes or row.kind == "labelled")
+OWN_METRICS = tuple(dict.fromkeys(metric for metrics in _CHOSEN for metric in metrics))
 """Metrics that may be chosen for files of one's own."""
 
 _BY_LETTERS = {re.sub(r"\W", "", name): name for name in TASKS}

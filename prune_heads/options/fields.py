@@ -96,11 +96,9 @@ class Opt:
             raise OptionError(f"must be {_NAMES[self.kind]}; got {json.dumps(word, default=str)}")
         if self.choices and word not in self.choices:
             raise OptionError(f"must be one of {', '.join(map(repr, self.choices))}; got {word!r}")
-        low, high = self.low, self.high
-        if self.kind in (int, float) and (
-            not isfinite(word) or (low is not None and word < low) or (high is not None and word > high)
-        ):
-            bounds = f"at least {low}" if high is None else f"between {low} and {high}"
+        low, high = -inf if self.low is None else self.low, inf if self.high is None else self.high
+        if self.kind in (int, float) and not (isfinite(word) and low <= word <= high):
+            bounds = f"at least {self.low}" if self.high is None else f"between {self.low} and {self.high}"
             raise OptionError(f"must be {bounds}{', and finite' if word == inf else ''}; got {word}")
         return (self.read or self.kind)(word)
 

@@ -20,9 +20,7 @@ class Fitting(Group):
     max_loss: float = option("Loss of the metric that is too much: 0.01 is a point.", 0.01, low=0.0001, high=0.5)
     confidence: float = option("Confidence with which less is shown to be lost.", 0.95, low=0.5, high=0.9999)
     budget: Budget = option("What is to be saved; milliseconds are measured here, of removed heads.", "heads")
-    units: Units = option(
-        "What goes as a whole: a head, the heads that share keys and values, or all heads of a layer.", "heads"
-    )
+    units: Units = option("What goes as a whole: a head, heads that share keys and values, or a layer.", "heads")
     mode: Mode = mode_option()
     rescale: bool = option(
         "Rescale the kept heads of each candidate by least squares, on up to 512 of the examples heads are scored on.",

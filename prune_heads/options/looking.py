@@ -64,9 +64,7 @@ class RoleSources(Group):
 
     panel = "Roles"
     apart = ("parses", "conllu", "spacy")
-    split: str | None = option(
-        "Split whose texts are looked at. (default: the task's first validation split)", reach="content"
-    )
+    split: str | None = option("Split to look at. (default: the task's first validation split)", reach="content")
     parses: bool = option("Also measure syntactic roles, on the parses in the training file, as MNLI's has.", False)
     conllu: Path | None = option("Also measure syntactic roles, on the sentences of a CoNLL-U file.", reach="content")
     spacy: str | None = option(

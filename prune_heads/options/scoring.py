@@ -83,9 +83,7 @@ _SPLIT = "Split that heads are scored on. (default: the training split; for 'abl
 blocks_option = partial(
     option, "Layers to take heads of: 1,3, from 1; in an encoder-decoder E:1,A,D:2. (default: all)", read=_block_names
 )
-scored_option = partial(
-    option, "Score on the first N examples only; for 'ablation' of a curve with --score-split.", low=1
-)
+scored_option = partial(option, "Score on the first N examples; for 'ablation' of a curve with --score-split.", low=1)
 samples_option = partial(
     option,
     "Number of disjoint random scoring samples, 5 or more: areas get intervals for other samples, too. Short data are "
@@ -95,9 +93,7 @@ samples_option = partial(
 )
 seed_option = partial(option, "Seed of random choices and of the bootstrap.", 0, low=0)
 steps_option = partial(option, "Number of steps of a curve, from no pruned head to all of them.", 10, low=1)
-splits_option = partial(
-    option, "Split to measure on; repeatable. (default: the task's validation splits)", (), key="splits"
-)
+splits_option = partial(option, "Split to measure on; repeatable. (default: the validation splits)", (), key="splits")
 margin_option = partial(
     option,
     "Loss that is small enough, in units of the metric: 0.01 is a point. Says where less is shown to be lost.",
@@ -168,9 +164,7 @@ class Comparing(Group):
         key="criteria",
         is_many=True,
     )
-    score_samples: int = option(
-        "Number of disjoint random scoring samples; short data are resampled instead.", 5, low=2
-    )
+    score_samples: int = option("Number of disjoint random scoring samples; short data are resampled.", 5, low=2)
     score_examples: int = option("Number of examples of each scoring sample.", 256, low=1)
     score_split: str | None = option("Split that heads are scored on. (default: the training split)")
     draws: int = option("Number of random orders.", 20, low=2)

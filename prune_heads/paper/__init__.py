@@ -18,8 +18,7 @@ def published(file: str = "michel2019.toml") -> Mapping[str, Any]:
 
 def sheet(name: str) -> Mapping[str, Any]:
     """What stands around the numbers of a reproduction: `title`, `forms` of columns, `notes` and other sentences."""
-    found: Mapping[str, Any] = published("sheets.toml")[name]
-    return found
+    return published("sheets.toml")[name]
 
 
 def default_subjects(name: str) -> list[Mapping[str, str]]:

@@ -39,9 +39,7 @@ def _rows(record: Record) -> Iterator[Row]:
 
 def _at(subjects: list[Any], pair: tuple[str, str], percents: Mapping[float, float]) -> dict[float, float]:
     """Percent -> the mean difference there, of those at which our curves have a point."""
-    of_each = [
-        {n: {p["percent"]: p["value"] for p in each["points"]} for n, each in named(s).items()} for s in subjects
-    ]
+    of_each = [{n: {p["percent"]: p["value"] for p in c["points"]} for n, c in named(s).items()} for s in subjects]
     first, second = pair
     there = [percent for percent in percents if all(percent in of[first] for of in of_each)]
     return {percent: 100 * mean(of[first][percent] - of[second][percent] for of in of_each) for percent in there}

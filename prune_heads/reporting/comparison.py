@@ -1,6 +1,6 @@
 """The tables of `prune-heads compare`: a row a criterion, in each column a quality with its error."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, variance
 from typing import NamedTuple
 
@@ -94,10 +94,7 @@ def comparison_page(record: Record, *, narrow: bool = False) -> Page:
     """The means over subjects, where there are several, and a table a subject; in a narrow one the means alone."""
     subjects, parts = record["subjects"], list[Table | str]()
     for summary in summaries(record) if len(subjects) > 1 else ():
-        rows = [
-            {"criterion": each.criterion, "gain": (each.value, each.half), "passes": f"{each.passes:g}"}
-            for each in summary.means
-        ]
+        rows = [{"criterion": m.criterion, "gain": (m.value, m.half), "passes": f"{m.passes:g}"} for m in summary.means]
         of, n = ", ".join(summary.subjects), len(summary.subjects)
         parts.append(Table.of(f"Mean gain, {n} subjects" if n > 1 else of, rows, FORMS, [f"Of {of}."]))
     for subject in subjects if len(subjects) == 1 or not narrow else ():
@@ -133,15 +130,14 @@ def _recalled(subjects: Iterable[Record], narrow: bool) -> Iterator[Table]:
             total = found.setdefault(each["criterion"], {}).setdefault(kind, [0.0, 0])
             total[:] = total[0] + of["found"], total[1] + of["n"]
     if found:
-        shares = {
-            name: {kind: _share(of[0], of[1], narrow) for kind, of in kinds.items()} for name, kinds in found.items()
-        }
+        shares = {name: {kind: _share(of, narrow) for kind, of in kinds.items()} for name, kinds in found.items()}
         note = "Share of the planted heads, or pairs of copies, that a criterion finds"
         note += "." if narrow else ", with Wilson's 95% interval."
         yield Table.of("Recall of planted heads", ({"criterion": n, **row} for n, row in shares.items()), {}, (note,))
 
 
-def _share(found: float, n: float, narrow: bool) -> str:
+def _share(of: Sequence[float], narrow: bool) -> str:
+    found, n = of
     low, high = wilson(found / n, int(n))
     return f"{found / n:.2f} of {n}" if narrow else f"{found / n:.2f} ({low:.2f} to {high:.2f}) of {n}"
 

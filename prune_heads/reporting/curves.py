@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from prune_heads.reporting.ablation import response_of
-from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, subject_of, with_number
+from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, subject_of, with_number, within
 from prune_heads.statistics.margins import kept_up_to
 from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
@@ -169,7 +169,7 @@ def _sampled(record: Record) -> list[Table]:
     rows = (
         {"split": row["split"], "area": row["first"] + (f" - {row['second']}" if row["second"] else "")}
         | {"value": row["value"], "95% interval": (row["low"], row["high"])}
-        for row in record["sampled_areas"]
+        for row in (row if row["second"] else within(record["headline"], row) for row in record["sampled_areas"])
     )
     sizes = ", ".join(f"{name} {max(each):,}" for name, each in about["n_examples"].items())
     how = "disjoint samples, their mean" if about["disjoint"] else "resamples, around that of the curve"

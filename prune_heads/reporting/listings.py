@@ -28,9 +28,7 @@ def task_listing() -> tuple[dict[str, Any], Table]:
         | {"eval_splits": list(spec.eval_splits), "summary": spec.summary}
         for spec in TASKS.values()
     ]
-    shown = (
-        {"task": row["name"], "metrics": ", ".join(row["metrics"]), "what it asks": row["summary"]} for row in rows
-    )
+    shown = ({"task": of["name"], "metrics": ", ".join(of["metrics"]), "what it asks": of["summary"]} for of in rows)
     return {"tasks": rows}, Table.of("", shown)
 
 
@@ -42,9 +40,7 @@ def criterion_listing() -> tuple[dict[str, Any], Page]:
     tables: dict[str, Any] = {"criterion": CRITERIA, "estimator": ESTIMATORS, "normalize": NORMALIZERS}
     for title, (option, rows) in zip(("criteria", "estimators", "normalizations"), tables.items(), strict=True):
         more = ("formula", "paper", "cost", "looks_at", "has_error") if option == "criterion" else ()
-        about = {
-            name: {"summary": row.summary} | {key: getattr(row, key) for key in more} for name, row in rows.items()
-        }
+        about = {name: {"summary": row.summary} | {k: getattr(row, k) for k in more} for name, row in rows.items()}
         report[title] = [{"name": name, **each} for name, each in about.items()]
         shown.append(Table.of("", ({f"--{option}": name, "what it is": row.summary} for name, row in rows.items())))
     return report, Page("", tuple(shown))
@@ -62,11 +58,8 @@ def model_page(table: Mapping[str, Any]) -> Page:
     refused = (
         {"type": row["type"], "with": switch, "refused": why} for row in rows for switch, why in row["refused"].items()
     )
-    beside = (
-        {"type": row["type"], "tokens also see each other in": ", ".join(row["mixers"])}
-        for row in rows
-        if row["mixers"]
-    )
+    mixed = ((row["type"], ", ".join(row["mixers"])) for row in rows if row["mixers"])
+    beside = ({"type": kind, "tokens also see each other in": mixers} for kind, mixers in mixed)
     counts = ", ".join(f"{way} {sum(row[way] for row in rows)}" for way in _WAYS)
     parts = (
         f"gate, zero and remove are exact ({len(whole)}): {', '.join(whole)}",

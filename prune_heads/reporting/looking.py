@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from prune_heads.attention.records import unpacked
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures import Figure, drawing
 from prune_heads.reporting.figures.maps import grid_of, heads_map, map_panels, scale_beside
 from prune_heads.reporting.words import Record, heads_table, layer_names, scale_of, subject_of, whose
 from prune_heads.tables import Cell, Form, Page, Table
@@ -21,7 +21,6 @@ from prune_heads.tables.terminal import line, spans
 from prune_heads.visible import brief, visible
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.console import Console, ConsoleOptions, RenderResult
 
 MOST_SHOWN = 48  # queries and keys of a map that fit beside their names into 80 columns
@@ -183,7 +182,7 @@ def look_report(record: Record) -> RenderableType:
     return Group(*parts)
 
 
-def look_figures(record: Record) -> Iterator[tuple[str, "Figure"]]:
+def look_figures(record: Record) -> Iterator[tuple[str, Figure]]:
     """The name of each figure's file, and the figure."""
     given, answer = _given(record), record["texts"][0]["answer"]
     title = f"{whose(record)}: {answer[:_TITLE]}\n{given if len(given) <= _TITLE else f'{given[: _TITLE - 3]}...'}"
@@ -201,7 +200,7 @@ def look_figures(record: Record) -> Iterator[tuple[str, "Figure"]]:
         yield f"heads-{i // _A_FIGURE + 1}", _maps_figure(maps[i : i + _A_FIGURE], title, what, _unit(record))
 
 
-def _maps_figure(maps: Sequence[HeadMap], title: str, what: str, unit: str) -> "Figure":
+def _maps_figure(maps: Sequence[HeadMap], title: str, what: str, unit: str) -> Figure:
     """Queries down, keys across; of a picture, its patches."""
     largest, n_columns = max(float(each.values.max()) for each in maps) or 1.0, min(3, len(maps))
     size = 1.6 + 0.2 * max(max(each.values.shape) for each in maps)

@@ -3,18 +3,15 @@
 from collections.abc import Iterator
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures import Figure, drawing
 from prune_heads.reporting.figures.maps import cells, grid_of
 from prune_heads.reporting.words import Record, estimate, interval, layer_names, subject_of, whose, with_number
 from prune_heads.roles import FAMILIES, NONE, ROLES
 from prune_heads.tables import Page, Table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _STRONGEST = 5  # correlations of a run that a terminal shows
 
@@ -101,7 +98,7 @@ def _pairs(title: str, pairs: list[Any], titles: Record, notes: Any, whole: bool
     return Table.of(title, rows, notes=(f"{few}Spearman's correlation, 95% interval.", *notes))
 
 
-def roles_figure(record: Record) -> "Figure":
+def roles_figure(record: Record) -> Figure:
     """Layers down, heads across, coloured by family of roles; a cell has the code of its role, a legend the names."""
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch

@@ -140,9 +140,8 @@ def planted_page(record: Record) -> Page:
     )
     name, value = next(iter(record["metrics"]["validation"].items()))
     before = record["metrics_of_task"]["validation"][name]
-    said = (
-        f"{words.metric_title(name)} on validation: {value:.4f} of the planted task, {before:.4f} of the task as it was"
-    )
+    title = words.metric_title(name)
+    said = f"{title} on validation: {value:.4f} of the planted task, {before:.4f} of the task as it was"
     forms = {"lost without": "+.4f", "standard error": ".4f"}
     return Page(f"{record['model']['name']} with heads planted for {record['task']}", (Table.of("", rows, forms), said))
 

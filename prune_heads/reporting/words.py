@@ -1,10 +1,12 @@
 """Words that all reports share, from one record; and a table of heads."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
+from math import inf
 from typing import Any
 
 from prune_heads.descriptors import Head, HeadCounts
+from prune_heads.objectives import METRIC_NAMES
 from prune_heads.tables import Form, Table
 
 Record = Mapping[str, Any]  # or a report
@@ -18,6 +20,11 @@ _TASKS |= {task: task.upper() for task in ("mrpc", "qqp", "mnli", "qnli", "rte",
 _METRICS = {"matthews_correlation": "Matthews correlation", "bleu": "BLEU", "log_likelihood": "log-likelihood"}
 _METRICS |= {"pearson": "Pearson correlation", "spearmanr": "Spearman correlation", "f1": "F1"}
 _METRICS |= {f"{which}_f1": f"{which} F1" for which in ("micro", "macro", "entity")}
+
+
+_RANGES = dict.fromkeys(chain(*METRIC_NAMES.values()), (0.0, 1.0))  # those of one's own may have any
+_RANGES |= dict.fromkeys(("matthews_correlation", "pearson", "spearmanr"), (-1.0, 1.0))
+_RANGES |= {"log_likelihood": (-inf, 0.0), "perplexity": (1.0, inf)}
 
 
 def layer_names(report: Record) -> list[str]:
@@ -93,6 +100,16 @@ def estimate(found: Record, words: str = "", form: str = ".2f") -> str:
     """A number with its interval after `words`, `0.12 (0.01 to 0.23)`; without one where it has none."""
     ends = "" if found["low"] is None else f" ({words}{found['low']:{form}} to {found['high']:{form}})"
     return "undefined" if found["value"] is None else f"{found['value']:{form}}{ends}"
+
+
+def within(metric: str, found: Record) -> Record:
+    """A mean of a metric, or an area, whose interval ends where the metric does.
+
+    Those of a bootstrap do so by themselves, and one of a t distribution may go on. No mean lies there, so that what is
+    left holds as often.
+    """
+    least, most = _RANGES.get(metric, (-inf, inf))
+    return {**found, "low": max(found["low"], least), "high": min(found["high"], most)}
 
 
 def scores_of(report: Record) -> dict[Head, float]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from prune_heads.statistics.groups import clustered_mcnemar
 from prune_heads.statistics.metrics import Array, Metric, metric_named
@@ -114,8 +115,6 @@ def mcnemar(right: Array, also_right: Array) -> float:
         right: `(n_examples,)` whether the first prediction is right, or 0 and 1.
         also_right: The same of the second.
     """
-    import scipy.stats
-
     gained, lost = int((also_right > right).sum()), int((right > also_right).sum())
     return float(scipy.stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 

@@ -4,6 +4,7 @@ Whole groups are what is drawn and summed. With a group for each example all of 
 """
 
 import numpy as np
+import scipy
 
 from prune_heads.statistics.metrics import Array
 
@@ -36,8 +37,6 @@ def clustered_mcnemar(right: Array, also_right: Array, groups: Array) -> float:
         also_right: The same of the second.
         groups: `(n_examples,)` numbers from 0.
     """
-    from scipy.stats import chi2  # takes a second
-
     d = sums_by_group(also_right.astype(np.float64) - right, groups)
     squares = float(np.sum(d**2))
-    return float(chi2.sf((len(d) - 1) / len(d) * d.sum() ** 2 / squares, 1)) if squares else 1.0
+    return float(scipy.stats.chi2.sf((len(d) - 1) / len(d) * d.sum() ** 2 / squares, 1)) if squares else 1.0

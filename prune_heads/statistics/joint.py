@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 
 from prune_heads.statistics.differences import CHUNK, PairedTest, bootstrap_p, percentiles, resampled_weights, test_of
 from prune_heads.statistics.metrics import Array, Metric
@@ -157,18 +158,14 @@ class Joint:
 
     def wider(self, normal: Array | float) -> Array:
         """A number of errors as of a t distribution, for they are estimated, of a normal one with the same tail."""
-        from scipy.stats import norm, t  # takes a second
-
-        return np.asarray(t.isf(norm.sf(normal), self.degrees))
+        return np.asarray(scipy.stats.t.isf(scipy.stats.norm.sf(normal), self.degrees))
 
     def critical(self, confidence: float = 0.95) -> float:
         """How many standard errors all differences lie within, with this confidence, at once."""
         shifted, errors = np.abs(self.draws - self.observed[:, None]), self.errors
         there = errors > RELATIVE * max(errors.max(initial=0.0), 1e-300)
         if not there.any():  # no head differs: as of independent ones
-            from scipy.stats import norm
-
-            return float(norm.isf((1 - confidence) / (2 * len(errors))))
+            return float(scipy.stats.norm.isf((1 - confidence) / (2 * len(errors))))
         return float(self.wider(np.quantile((shifted[there] / errors[there, None]).max(axis=0), confidence)))
 
     def simultaneous(self, confidence: float = 0.95) -> tuple[Array, Array]:
@@ -184,9 +181,7 @@ class Joint:
 
         The critical value of all heads and the 80% quantile of a normal distribution, times the median error.
         """
-        from scipy.stats import norm  # takes a second
-
-        return float((self.critical(confidence) + norm.ppf(POWER)) * np.median(self.errors))
+        return float((self.critical(confidence) + scipy.stats.norm.ppf(POWER)) * np.median(self.errors))
 
 
 def joint(differences: Differences, *, seed: int, n_resamples: int = N_JOINT) -> Joint:

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 
 from prune_heads.statistics.differences import N_RESAMPLES, resampled_values
@@ -26,18 +27,16 @@ def score_interval(gained: int, lost: int, n: int, confidence: float = INSIDE) -
         n: All examples.
         confidence: Of the interval.
     """
-    from scipy.optimize import brentq
-    from scipy.stats import norm
-
     if not n:
         raise ValueError("an interval needs examples, got none")
-    beyond, observed = norm.ppf((1 + confidence) / 2), (gained - lost) / n
+    beyond, observed = scipy.stats.norm.ppf((1 + confidence) / 2), (gained - lost) / n
 
     def limit(side: int) -> float:
         end = side * (1 - 1e-12)
         if (observed - end) * side >= 0:
             return float(side)
-        return float(brentq(lambda d: score_distance(gained, lost, n, d) + side * beyond, observed, end, xtol=1e-12))
+        ends = {"a": observed, "b": end, "xtol": 1e-12}
+        return float(scipy.optimize.brentq(lambda d: score_distance(gained, lost, n, d) + side * beyond, **ends))
 
     return limit(-1), limit(1)
 

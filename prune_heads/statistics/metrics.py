@@ -156,9 +156,8 @@ def sentence_bleu(counts: Array) -> Array:
     return np.asarray(np.where((right > 0).any(axis=-1), brevity * mean, 0.0))
 
 
-_UNLIKE = {
-    of: unless(np.ptp, f"{of} that differ, and those of all {{}} examples are alike") for of in ("labels", "scores")
-}
+_ALIKE = " that differ, and those of all {} examples are alike"
+_UNLIKE = {of: unless(np.ptp, of + _ALIKE) for of in ("labels", "scores")}
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric

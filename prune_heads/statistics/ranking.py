@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from prune_heads.statistics.differences import CHUNK
 from prune_heads.statistics.joint import RELATIVE, Differences, Joint
@@ -70,9 +71,7 @@ def reliability(differences: Differences, *, seed: int, n_splits: int = N_SPLITS
 
 
 def _centred_ranks(columns: Array) -> Array:
-    from scipy.stats import rankdata  # takes a second
-
-    return np.asarray(rankdata(columns.round(12), axis=0) - (len(columns) + 1) / 2)
+    return np.asarray(scipy.stats.rankdata(columns.round(12), axis=0) - (len(columns) + 1) / 2)
 
 
 @dataclass(frozen=True)

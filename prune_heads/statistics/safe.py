@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 
 import numpy as np
+import scipy
 
 from prune_heads.statistics.differences import joint_counts, resampled_values
 from prune_heads.statistics.groups import sums_by_group
@@ -42,11 +43,9 @@ class Loss:
 
     def p_value(self, margin: float) -> float:
         """One-sided, under the hypothesis that the margin or more is lost: `tail`; of scores Student's t."""
-        from scipy.stats import t
-
         if self.is_choice:
             return tail(self.distance(margin), max(int(self.n), 1), margin)
-        return float(t.sf(self.distance(margin), max(self.n - 1, 1)))
+        return float(scipy.stats.t.sf(self.distance(margin), max(self.n - 1, 1)))
 
     def limit(self, level: float) -> float:
         """The least margin, up to 0.0001, that is shown at this level: an upper confidence limit of the loss."""
@@ -62,9 +61,7 @@ class Loss:
 
         So many examples show the margin with a `POWER`: 3,100 of 0.01, where 5% of the answers flip.
         """
-        from scipy.stats import norm
-
-        beyond = (norm.isf(level) + norm.isf(1 - POWER)) / margin
+        beyond = (scipy.stats.norm.isf(level) + scipy.stats.norm.isf(1 - POWER)) / margin
         return ceil(self.n_examples * self._variance(margin) * beyond**2)
 
     def _variance(self, margin: float) -> float:
@@ -124,8 +121,6 @@ def tail(distance: float, n: int, margin: float) -> float:
     Of n answers those that become right and wrong are multinomial. What share becomes right is not known, so the
     largest probability over all shares counts: an exact test (Sidik, 2003, Statistics in Medicine 22, 265-278).
     """
-    from scipy.stats import binom
-
     lost = np.arange(n + 1)
     below, least = np.full(n + 1, -1), n - lost + 1  # of gained answers: too few, and enough, for this distance
     while (least - below > 1).any():
@@ -136,6 +131,6 @@ def tail(distance: float, n: int, margin: float) -> float:
     width = 4 * int(sqrt(n)) + 10  # eight standard deviations
     places = np.rint(n * (shares + margin)).astype(int) + np.arange(-width, width + 1)[:, None]
     each = np.clip(places, 0, n)
-    chance = np.where(places == each, binom.pmf(each, n, shares + margin), 0)
-    chance = chance * binom.sf(least[each] - 1, n - each, np.minimum(shares / (1 - shares - margin), 1))
+    chance = np.where(places == each, scipy.stats.binom.pmf(each, n, shares + margin), 0)
+    chance = chance * scipy.stats.binom.sf(least[each] - 1, n - each, np.minimum(shares / (1 - shares - margin), 1))
     return min(1.0, float(chance.sum(axis=0).max()))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from prune_heads.statistics.metrics import Array
 
@@ -43,8 +44,6 @@ def crossed(
         confidence: Of both intervals.
         value: The number of a single seed, which the interval is of in place of the mean: S is not divided by k then.
     """
-    from scipy.stats import f, t  # takes a second
-
     k = len(values)
     if min(k, n_units) < 2:
         raise ValueError(f"there must be two seeds and two examples at least, got {k} and {n_units}")
@@ -57,8 +56,8 @@ def crossed(
     if variance <= 0:
         return Crossed(mean, mean, mean, k - 1, None, None, None)
     degrees = variance**2 / (own**2 / (k - 1) + examples**2 / (n_units - 1))
-    half = float(t.isf(tail, degrees)) * variance**0.5
-    ratios = [1.0, *f.isf([tail, 1 - tail], k - 1, (k - 1) * (n_units - 1)).tolist()]
+    half = float(scipy.stats.t.isf(tail, degrees)) * variance**0.5
+    ratios = [1.0, *scipy.stats.f.isf([tail, 1 - tail], k - 1, (k - 1) * (n_units - 1)).tolist()]
     parts = [max(seeds / ratio - rest, 0.0) for ratio in ratios]
     shares = [part / total if (total := part + examples + rest) > 0 else 0.0 for part in parts]
     return Crossed(mean, mean - half, mean + half, degrees, *shares)

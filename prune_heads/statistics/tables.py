@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
 
 PValues = NDArray[np.float64]
@@ -79,8 +80,6 @@ def correlate(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     if n < 4 or any(np.ptp(side) <= 1e-11 * np.abs(side).max() for side in (a, b)):
         nothing = dict.fromkeys(("value", "low", "high"))
         return {"n_heads": n, "pearson": nothing, "spearman": {**nothing}}
-    import scipy.stats  # takes a second
-
     pearson = scipy.stats.pearsonr(a, b)
     return {
         "n_heads": n,
@@ -95,12 +94,10 @@ def _estimate(*numbers: float) -> dict[str, float | None]:
 
 def _spearman(r: float, n: int) -> dict[str, float | None]:
     """With its interval, of `n` heads that are free; see `correlate`."""
-    from scipy.stats import norm  # takes a second
-
     r = float(np.clip(r, -1, 1))
     if abs(r) == 1:  # where Fisher's transformation is infinite, the interval is the point, as for Pearson
         return _estimate(r, r, r)
-    half = norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (n - 3))
+    half = scipy.stats.norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (n - 3))
     return _estimate(r, np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half))
 
 
@@ -113,8 +110,6 @@ def correlate_within(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> 
     Returns:
         `{"value", "low", "high"}`, all None with too few heads, or where a side is constant within each group.
     """
-    import scipy.stats  # takes a second
-
     a, b, groups = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64), np.asarray(groups)
     there = ~(np.isnan(a) | np.isnan(b))
     group = np.unique(groups[there], return_inverse=True)[1]

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 
 from prune_heads.statistics.metrics import Array
 from prune_heads.statistics.tables import correlate
@@ -14,12 +15,10 @@ Z = 1.96  # errors to each side of a 95% interval
 
 def from_zero(found: Mapping[str, Any]) -> dict[str, float]:
     """Of `Crossed`, of 95%: the standard `error`, and the two-sided `p` of 0 by its t distribution; 0 or 1 without."""
-    from scipy.stats import t  # takes a second
-
-    error = (found["high"] - found["value"]) / float(t.isf(0.025, found["degrees"]))
+    error = (found["high"] - found["value"]) / float(scipy.stats.t.isf(0.025, found["degrees"]))
     if error <= 0:
         return {"error": 0.0, "p": float(found["value"] == 0)}
-    return {"error": error, "p": float(2 * t.sf(abs(found["value"]) / error, found["degrees"]))}
+    return {"error": error, "p": float(2 * scipy.stats.t.sf(abs(found["value"]) / error, found["degrees"]))}
 
 
 def half_interval(parts: Sequence[tuple[float, float]]) -> float:
@@ -27,13 +26,11 @@ def half_interval(parts: Sequence[tuple[float, float]]) -> float:
 
     Those of the sum are Satterthwaite's.
     """
-    from scipy.stats import t  # takes a second
-
     total = sum(variance for variance, _ in parts)
     if total <= 0:
         return 0.0
     degrees = total**2 / sum(variance**2 / of for variance, of in parts)
-    return float(t.isf(0.025, degrees)) * total**0.5
+    return float(scipy.stats.t.isf(0.025, degrees)) * total**0.5
 
 
 def letters(names: Sequence[str], differ: Collection[frozenset[str]]) -> dict[str, str]:
@@ -86,16 +83,14 @@ def agreement(scores: Array) -> dict[str, Any] | None:
     Returns:
         `{"value", "low", "high"}`; None with fewer than two scorings, four heads, or where all scores of one are alike.
     """
-    from scipy.stats import rankdata, t  # takes a second
-
     k, n = scores.shape
     if k < 2 or n < 4 or not np.ptp(scores, axis=1).all():
         return None
-    r = np.corrcoef(rankdata(scores, axis=1))
+    r = np.corrcoef(scipy.stats.rankdata(scores, axis=1))
     pairs = (r.sum() - k) / 2
     value = float(pairs / (k * (k - 1) / 2))
     if k == 2:
         return {"value": value, "low": None, "high": None}
     without = (pairs - (r.sum(axis=0) - 1)) / ((k - 1) * (k - 2) / 2)
-    half = float(t.isf(0.025, k - 1) * ((k - 1) * np.var(without)) ** 0.5)
+    half = float(scipy.stats.t.isf(0.025, k - 1) * ((k - 1) * np.var(without)) ** 0.5)
     return {"value": value, "low": value - half, "high": value + half}

@@ -28,6 +28,7 @@ from prune_heads.statistics.tables import correlate
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.measuring import Measured
 from prune_heads.studies.pairs import ablate_pairs
+from prune_heads.studies.repeated import check_units
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify_split
 from prune_heads.studies.spreading import Spread, spread_over
@@ -76,9 +77,7 @@ def ablate_random(
     masks, gone = masks_drawn(every[0].gone, which, options.seed), every[0].gone
     singles = ablations("without-one", gone)
     closed = np.array([[head in mask for head in singles] for mask in masks], dtype=np.float64)
-    sums = {
-        name: closed @ [each.scores.values[block][head] for block, head in singles] for name, each in scored.items()
-    }
+    sums = {n: closed @ [each.scores.values[block][head] for block, head in singles] for n, each in scored.items()}
     wanted = [[gone, *singles.values()], [gone, *masks]]
     how: dict[str, Any] = {"memory": options.memory, "compiled": options.compiled}
     tables = []
@@ -122,10 +121,8 @@ def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
 
     An `UnfitError` if there are fewer than two examples or groups.
     """
-    groups = np.arange(len(whole.split)) if whole.groups is None else whole.groups
-    n = int(groups.max()) + 1
-    if n < 2:
-        raise UnfitError(f"random masks need a split of two examples or groups at least; {whole.split.name} has {n}")
+    check_units("what random masks are measured on", [whole])
+    groups, n = np.arange(len(whole.split)) if whole.groups is None else whole.groups, whole.n_units
     first = np.isin(groups, np.random.default_rng(seed).permutation(n)[: n // 2])
     return [lab.of(whole.split.at(np.flatnonzero(side).tolist())) for side in (first, ~first)]
 

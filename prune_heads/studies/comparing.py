@@ -25,8 +25,8 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.selection import count_for_fraction, lowest_first
 from prune_heads.studies.additivity import FRACTIONS, masks_drawn
-from prune_heads.studies.repeated import USEFUL, samples_of
-from prune_heads.studies.scoring import Lab, score
+from prune_heads.studies.repeated import USEFUL, check_units, samples_of
+from prune_heads.studies.scoring import Lab, given, score
 
 Record = dict[str, Any]
 AXES = ("subject", "criterion", "sample")
@@ -99,10 +99,7 @@ class Ground:
         self.on.check_defined()
         n = options.score_samples
         self.whole = self.lab.predictions(options.score_split or spec.score_split, n * options.score_examples)
-        for each in (self.on, self.whole):
-            if each.n_units < 2:
-                must = "a comparison needs two examples or groups of examples at least, to score on and to measure on"
-                raise UnfitError(f"{must}; {each.split.name} has one")
+        check_units("what a comparison scores and measures on", (self.on, self.whole))
         useful = min(USEFUL, options.score_examples)
         self.is_disjoint, parts = samples_of({"": self.whole}, self.lab, n, options.seed, useful)
         self.samples: list[Predictions] = parts[""]
@@ -145,8 +142,7 @@ class Ground:
         scoring = self.options.by(name, sample)
         if row.needs_data:
             if self._shared is None or self._shared[0] != sample:
-                how = {key: getattr(scoring, key) for key in ("seed", "masks", "updates")}
-                self._shared = sample, Examples(self.lab.subject.model, self.samples[sample], **how)
+                self._shared = sample, given(self.lab.subject, scoring, self.samples[sample])
             examples = self._shared[1]
             examples.spent.clear()
         try:

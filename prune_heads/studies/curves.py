@@ -6,15 +6,16 @@ The estimators of gate gradients are compared with each other, and with the runn
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache, partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from prune_heads.errors import OptionError, UnfitError
+from prune_heads.errors import OptionError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
+from prune_heads.importance import ESTIMATORS, Examples, criterion_of, running_sum
 from prune_heads.options import Curves, Scoring, Setup
 from prune_heads.options.studies import Conditions
 from prune_heads.predictions import Predictions
@@ -25,8 +26,8 @@ from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.statistics.margins import kept_up_to
 from prune_heads.studies.ablating import among
 from prune_heads.studies.measuring import Measured
-from prune_heads.studies.repeated import areas_sampled, samples_of
-from prune_heads.studies.scoring import Lab, names_of_own, note_oracle, score
+from prune_heads.studies.repeated import areas_sampled, check_units, samples_of
+from prune_heads.studies.scoring import Lab, given, names_of_own, note_oracle, score
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import removed_heads
 
@@ -72,19 +73,17 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     study.begin(setup, options, own, **lab.identify(splits), scored_on=scored_on)
     for each in every:
         each.check_defined()
-    for each in (*examples.values(), *every) if options.score_samples else ():
-        if each.n_units < 2:
-            must = "scoring samples need two examples or groups of examples at least, and two to measure on"
-            raise UnfitError(f"{must}; {each.split.name} has one. Leave --score-samples out")
-    ranked = [order_of(subject, options, name, examples.get(name), going) for name in rows]
+    if options.score_samples:
+        check_units("scoring samples and what is measured", (*examples.values(), *every), ". Leave --score-samples out")
+    look = cache(partial(given, subject, lab.scoring))  # what one criterion computes, others need not
+    seen = {name: look(each) for name, each in examples.items()}
+    rank = partial(order_of, subject, options, going=going)
+    ranked = [rank(name, seen.get(name)) for name in rows]
     orders = [({**a, "criterion": said[name]}, s, draws) for name, (a, s, draws) in zip(rows, ranked, strict=True)]
     is_disjoint, samples = True, dict[str, list[Predictions]]()
     if n_samples := options.score_samples:
         is_disjoint, samples = samples_of(examples, lab, n_samples, options.seed)
-    sampled = {
-        said[name]: [order_of(subject, options, name, each, going)[2][0] for each in parts]
-        for name, parts in samples.items()
-    }
+    sampled = {said[n]: [rank(n, look(each))[2][0] for each in parts] for n, parts in samples.items()}
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
     masks += [mask for of in sampled.values() for sample in of for mask in sample]
@@ -111,7 +110,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     return study.record(subject.device, **about, **flips, **of_samples, lines=lines, correlations=agree)
 
 
-def order_of(subject: Subject, options: Curves, criterion: str, examples: Predictions | None, going: HeadMask) -> Order:
+def order_of(subject: Subject, options: Curves, criterion: str, asked: Examples | None, going: HeadMask) -> Order:
     """Score the heads and put them in order, lowest score first; heads that are gone go first of all.
 
     To score again is to do so at every step, with the heads masked that went before, as the authors' exact mode does. A
@@ -119,8 +118,8 @@ def order_of(subject: Subject, options: Curves, criterion: str, examples: Predic
     asked once. The criterion `random` draws with the seeds `options.seed`, `options.seed + 1`, ... Of all heads only
     those of `going` may go. A `PruneHeadsError` as of `score`.
     """
-    scoring, n_steps = options.by(criterion), options.steps
-    gone, scored = removed_heads(subject.model), score(subject, scoring, examples)
+    scoring, n_steps, examples = options.by(criterion), options.steps, None if asked is None else asked.given
+    gone, scored = removed_heads(subject.model), score(subject, scoring, examples, asked=asked)
     scores = scored.scores
     if rescored := options.rescore and examples is not None:
         masks, counts = [gone], step_counts(gone, n_steps, going)
@@ -227,9 +226,8 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
         line = line_of(({}, scores[name], [order]), [measured], options.steps)
         counts, half = [len(mask) for mask in order], halves[name]
         first, second = ([measured.answers(mask) for mask in masks] for masks in (orders[REFERENCE], order))
-        difference = compare_areas(
-            predictions.measure, counts, first, second, predictions.references, seed=options.seed
-        )
+        how: dict[str, Any] = {"seed": options.seed, "groups": predictions.groups}
+        difference = compare_areas(predictions.measure, counts, first, second, predictions.references, **how)
         at_half = {"n_pruned": len(half), "value": measured.value(half), "heads_pruned": half.descriptors()}
         about = {"estimator": name, "scores": line["scores"], "area": line["areas"][split.name], "half": at_half}
         lines.append({**about, "area_difference": asdict(difference), "points": line["points"]})

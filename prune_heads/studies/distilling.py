@@ -26,10 +26,8 @@ class Teacher:
         """Both on the task, and what the pupil learns. An `UnfitError` if they do not read its examples alike."""
         self.subject, self.temperature, self.problem = subject, temperature, pupil.objective.problem
         few, both = split.at(range(min(32, len(split)))), (pupil, subject)
-        ours, theirs = (
-            {name: [array.tolist() for array in of.arrays()] for name, of in each.tokens(few).inputs.items()}
-            for each in both
-        )
+        given = [each.tokens(few).inputs for each in both]
+        ours, theirs = ({name: [x.tolist() for x in of.arrays()] for name, of in each.items()} for each in given)
         if ours != theirs or subject.n_max < pupil.n_max:
             why = f"takes {subject.n_max} tokens at most" if ours == theirs else "has another tokenizer"
             must = f"--distill-from must name a model that reads texts as {pupil.classifier.name} does"

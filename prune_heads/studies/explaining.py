@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from prune_heads.errors import RunError
@@ -116,18 +117,13 @@ def explained(values: Grid, roles: Grid) -> dict[str, Any]:
     More groups explain more by chance alone: `chance` is the mean where roles are shuffled among the heads of each
     layer, with the interval of 95% of the shuffles, and `p_value` the share of these that explain as much.
     """
-    from scipy.stats import rankdata  # takes a second
-
-    flat = [
-        (value, block, role)
-        for block, (row, of) in enumerate(zip(values, roles, strict=True))
-        for value, role in zip(row, of, strict=True)
-        if value is not None and role is not None
-    ]
+    rows = enumerate(zip(values, roles, strict=True))
+    cells = ((value, block, role) for block, row in rows for value, role in zip(*row, strict=True))
+    flat = [cell for cell in cells if None not in cell]
     none = dict.fromkeys(("layers", "layers_and_roles", "chance", "low", "high", "p_value"))
     if len(flat) < 4 or len({value for value, *_ in flat}) == 1:
         return {"n_heads": len(flat), **none}
-    ranks = rankdata([value for value, *_ in flat])
+    ranks = scipy.stats.rankdata([value for value, *_ in flat])
     layer = np.asarray([block for _, block, _ in flat])
     role = np.unique([name for *_, name in flat], return_inverse=True)[1]
 

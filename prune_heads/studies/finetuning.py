@@ -50,8 +50,7 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     transformers.set_seed(recipe.seed)  # the trainer sets it again; this one is for the new head
     learned, trust = (task.spec.labels, objective.problem), setup.trust_remote_code
     start = load_checkpoint(setup.model, objective.head, task=setup.task, trust_remote_code=trust, learned=learned)
-    for note in start.notes:
-        reporter.note(note)
+    reporter.note(*start.notes)
     if start.drawn:
         reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start)

@@ -26,7 +26,7 @@ from prune_heads.studies.bench import Race, timed
 from prune_heads.studies.changed import changed
 from prune_heads.studies.pruning import counted, point_of, prune, rows_of
 from prune_heads.studies.recovering import MOST_RESCALING, rescaled
-from prune_heads.studies.repeated import samples_of
+from prune_heads.studies.repeated import check_units, samples_of
 from prune_heads.studies.scoring import Found, Lab, names_of_own, score
 from prune_heads.studies.search import Record, Search, saved
 from prune_heads.studies.setup import costs_of, identify_split
@@ -46,7 +46,8 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter) -> Found:
     of which no answer was computed before. Each is tested as it would be saved, and the last one that is shown is.
 
     A `DataError` if there are too few examples to show anything; an `OptionError` if options contradict each other; an
-    `UnfitError` if the metric has no margin, or the model no such budget; other errors as of `run`.
+    `UnfitError` if the metric has no margin, the model no such budget, or heads would be scored on one example or group
+    of them; other errors as of `run`.
     """
     rows = {name: criterion_of(name) for name in options.criterion}  # one's own that does not fit is refused first
     if setup.replace in ("position-mean", "resample"):
@@ -70,13 +71,11 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter) -> Found:
     whole = lab.predictions(trained, limit)
     if (n_seen := sum(map({*_inputs(whole.split)}.__contains__, _inputs(test.split)))) == len(test.split):
         raise DataError(f"a test must be of examples on which nothing is chosen; all of {tested_on} are in {trained}")
-    are_apart, halves = samples_of({trained: whole}, lab, 2, options.seed, useful=1)
-    if not are_apart:
-        raise DataError(f"two examples or groups must be there, to score on and to choose on; {trained} has one")
+    check_units("what heads are scored and chosen on", [whole])
+    _, halves = samples_of({trained: whole}, lab, 2, options.seed, useful=1)
     scored_on, chosen_on = halves[trained]
-    fitted_on = (
-        lab.of(scored_on.split.at(range(min(len(scored_on.split), MOST_RESCALING)))) if options.rescale else None
-    )
+    n_fitted = min(len(scored_on.split), MOST_RESCALING)
+    fitted_on = lab.of(scored_on.split.at(range(n_fitted))) if options.rescale else None
     said, own = names_of_own(rows)
     on = {"scored_on": identify_split(scored_on.split), "chosen_on": identify_split(chosen_on.split)}
     study.begin(setup, options, own, **lab.identify([test.split]), **on)

@@ -25,10 +25,8 @@ class HeadDropout:
     def __init__(self, model: nn.Module, recipe: Recipe, zeroed: HeadMask) -> None:
         """For a model whose heads do not change any more; `zeroed` are those whose weights are zero."""
         self.model, self.recipe = model, recipe
-        self.heads = [
-            (block.n_original_heads, [*block.original_heads], keep[[*block.original_heads]])
-            for block, keep in zip(attention_blocks(model), zeroed.keep(), strict=True)
-        ]
+        pairs = zip(attention_blocks(model), zeroed.keep(), strict=True)
+        self.heads = [(b.n_original_heads, [*b.original_heads], keep[[*b.original_heads]]) for b, keep in pairs]
 
     def probability(self, step: int, n_steps: int) -> float:
         """To leave a head out in a step, from 0, of so many.

@@ -89,8 +89,7 @@ def _seen(asked: Asked, shown: list[Head], reporter: Reporter) -> dict[str, Any]
     with observing_proved(model, inputs) as (observe, faults):
         # Of attention within windows, the windows are the batch.
         there = [each for each in observe(**inputs) if each.map is not None and len(each.map) == 1]
-    for why in faults.values():
-        reporter.note(why)
+    reporter.note(*faults.values())
     tokens, target = tokens_of(tokenizer, model.config, inputs)
     unknown = getattr(tokenizer, "unk_token", None)
     if n := tokens.count(unknown) if unknown else 0:

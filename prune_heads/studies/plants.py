@@ -64,9 +64,8 @@ def confirmed(predictions: Predictions, plant: Plant, sure: float = SURE) -> dic
     - `feature`, `rare`: it is worse without, by as much, and with the head most of them are answered right.
     """
     gone, first = predictions.gone, next(iter(predictions.split.columns.values()))
-    masks = [
-        HeadMask(gone.n_heads, frozenset(heads)) | gone for heads in (*([each] for each in plant.heads), plant.heads)
-    ]
+    each_and_all = [*([head] for head in plant.heads), plant.heads]
+    masks = [HeadMask(gone.n_heads, frozenset(heads)) | gone for heads in each_and_all]
     losses = _losses(predictions, masks)
     there = [plant.word is None or text.startswith(f"{plant.word} ") for text in first]
     losses = losses[there]
@@ -143,24 +142,31 @@ def _put(model: nn.Module, head: Head, values: Sequence[Tensor]) -> None:
 def _random(model: nn.Module, head: Head, rng: np.random.Generator) -> list[Tensor]:
     """Normal weights for a head, as large as those of its layer."""
     sizes = (float(tensor.detach().float().std()) for tensor, _, _ in _owned(model, head))
-    return [
-        size * torch.from_numpy(rng.standard_normal(v.shape)).to(v)
-        for v, size in zip(_held(model, head), sizes, strict=True)
-    ]
+    pairs = zip(_held(model, head), sizes, strict=True)
+    return [size * torch.from_numpy(rng.standard_normal(v.shape)).to(v) for v, size in pairs]
 
 
 def noisy(predictions: Predictions, sites: Sites, rng: np.random.Generator) -> Plant:
-    """Random weights that grow until the model is better without the head; if it never is, the head keeps its own."""
-    model = predictions.subject.model
-    for _ in range(min(_TRIES, len(sites.left))):
-        head = sites.take(sites.early)
-        own, random = _held(model, head), _random(model, head, rng)
-        for scale in 0.5 * 1.5 ** np.arange(12):
-            _put(model, head, [value * scale for value in random])
-            if confirmed(predictions, plant := Plant("noise", (head,)), 2 * SURE)["is_confirmed"]:
-                return plant
-        _put(model, head, own)
+    """A head of noise. Those in which noise fails go back, but for the last one that may be tried, which is told of."""
+    tried, n_most = list[Head](), min(_TRIES, len(sites.left))
+    while len(tried) < n_most:
+        tried.append(sites.take(sites.early))
+        if _is_made_noise(predictions, plant := Plant("noise", (tried[-1],)), rng):
+            break
+    sites.left += tried[:-1]
     return plant
+
+
+def _is_made_noise(predictions: Predictions, plant: Plant, rng: np.random.Generator) -> bool:
+    """Random weights that grow until the model is better without the head; if it never is, the head keeps its own."""
+    model, (head,) = predictions.subject.model, plant.heads
+    own, random = _held(model, head), _random(model, head, rng)
+    for scale in 0.5 * 1.5 ** np.arange(12):
+        _put(model, head, [value * scale for value in random])
+        if confirmed(predictions, plant, 2 * SURE)["is_confirmed"]:
+            return True
+    _put(model, head, own)
+    return False
 
 
 def marked(split: Split, places: NDArray[np.int64], word: str, label: int) -> Split:

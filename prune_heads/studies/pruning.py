@@ -248,9 +248,8 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
             rows += rows_of(each, before, pruned, scoring.seed, options.margin)
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
-    record = study.record(
-        subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points, **won_back
-    )
+    about |= {"parameters": parameters, "costs": costs, "rows": rows, "curve": points}
+    record = study.record(subject.device, **about, **won_back)
     checkpoint = None if by_gates else subject.classifier._replace(model=model)
     return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=partial(changed, without))
 

@@ -1,6 +1,6 @@
 """Curves several times on the same examples: by orders of other scoring samples, or of fine-tunings by other seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from itertools import combinations
@@ -29,6 +29,14 @@ Masks = Sequence[HeadMask]  # of an order, one a point
 Record = dict[str, Any]
 
 
+def check_units(what: str, every: Iterable[Predictions], cure: str = "") -> None:
+    """Refuse a split of one example, or one group of examples, which says nothing of others: `UnfitError`."""
+    for each in every:
+        if each.n_units < 2:
+            must = f"{what} must be of two examples or groups of examples at least"
+            raise UnfitError(f"{must}; {each.split.name} has one{cure}")
+
+
 def samples_of(
     examples: Mapping[str, Predictions], lab: Lab, n: int, seed: int, useful: int | None = None
 ) -> tuple[bool, dict[str, list[Predictions]]]:
@@ -40,6 +48,7 @@ def samples_of(
     every, useful = examples.values(), useful or USEFUL
     is_disjoint = all(len(each.split) >= n * useful and each.n_units >= n for each in every)
 
+    @cache
     def drawn(whole: Predictions) -> list[Predictions]:
         rng, n_units, places = np.random.default_rng(seed), whole.n_units, np.arange(len(whole.split))
         units = rng.permutation(n_units) if is_disjoint else rng.integers(0, n_units, n * n_units)

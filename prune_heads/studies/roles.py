@@ -160,9 +160,8 @@ def read_sentences(
         must = f"{source}: some parse must have relations, and fit its text and the tokens of the model"
         raise DataError(f"{must}; none of {len(parses) + n_misfit} does. Check that text and parse are of one sentence")
     if n_out:
-        predictions.reporter.note(
-            f"{source}: {n_out} sentences are left out, for their words are not those of the tokens"
-        )
+        why = "for their words are not those of the tokens"
+        predictions.reporter.note(f"{source}: {n_out} sentences are left out, {why}")
     kept = "".join(repr((parse.text, parse.words, parse.arcs)) for parse in parses)
     fingerprint = hashlib.sha256(kept.encode("utf-8", "surrogatepass")).hexdigest()
     report = {"source": source, "n_sentences": len(sentences), "n_left_out": n_out}

@@ -4,11 +4,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
 from prune_heads.ablation.mixed import check_margins
 from prune_heads.checkpoints import Checkpoint, fingerprint
-from prune_heads.errors import NotFiniteError, OptionError
+from prune_heads.errors import OptionError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
@@ -96,8 +94,8 @@ def score(
         criterion: One's own, which no name stands for; None for the one that `scoring` names.
         masked: Heads that count as gone, for a criterion that looks at examples.
         spread: The cluster that does what takes long; None to do it here.
-        asked: What the criterion is given, of the same examples and conditions: it may keep what others computed. None
-            for anew.
+        asked: What the criterion is `given`, of the same examples and conditions: it may keep what others computed.
+            None for anew.
 
     Raises:
         CriterionError: If a criterion of one's own fails, or gives no scores of these heads.
@@ -115,18 +113,19 @@ def score(
     elif examples is not None:
         subject.prove_gates(examples.batches)
     gradients = None if spread is None else spread.gradients
-    how = {name: getattr(scoring, name) for name in ("estimator", "seed", "response", "masks", "updates")}
-    asked = asked or Examples(subject.model, examples, masked, differentiate=gradients, **how)
-    scores = NORMALIZERS[scoring.normalize].score(check_finite(criterion.score(asked), scoring.criterion))
+    asked = asked or given(subject, scoring, examples, masked, differentiate=gradients)
+    cure = ". Try --dtype float32, and check the checkpoint's weights"
+    scores = criterion.score(asked).check_finite(f"the scores of {scoring.criterion}", cure)
+    scores = NORMALIZERS[scoring.normalize].score(scores)
     return Scored(scores, vars(asked).get("_differentiated"), _about(scoring, criterion, subject, examples))
 
 
-def check_finite(scores: HeadScores, criterion: str) -> HeadScores:
-    """The scores; a `NotFiniteError` if one is NaN or infinite, since it has no place in an order."""
-    if np.isfinite(scores.flat()).all():
-        return scores
-    must = f"the scores of {criterion} must be finite; got NaN or infinity"
-    raise NotFiniteError(f"{must}. Try --dtype float32, and check the checkpoint's weights")
+def given(
+    subject: Subject, scoring: Scoring, examples: Predictions | None, masked: HeadMask | None = None, **more: Any
+) -> Examples:
+    """What criteria are given under these options; those that are given the same share what they compute."""
+    how = {name: getattr(scoring, name) for name in ("estimator", "seed", "response", "masks", "updates")}
+    return Examples(subject.model, examples, masked, **how, **more)
 
 
 def _about(scoring: Scoring, criterion: Criterion, subject: Subject, examples: Predictions | None) -> dict[str, Any]:
@@ -242,8 +241,7 @@ class Lab:
         """What was loaded under this key before, with its notes; or loads it."""
         if key in self._kept:
             value, notes = self._kept[key]
-            for note in notes:
-                self.reporter.note(note)
+            self.reporter.note(*notes)
             return value
         n = len(self.reporter.notes)
         value = load()
@@ -260,8 +258,7 @@ class Lab:
         shared = how() if self.share is None else self.share(self._identity(scoring, examples), how)
         if found:
             return found[0]
-        for note in shared["notes"]:
-            self.reporter.note(note)
+        self.reporter.note(*shared["notes"])
         about = _about(scoring, criterion_of(scoring.criterion), self.subject, examples)
         return Scored(HeadScores.from_json(shared), None, about)
 

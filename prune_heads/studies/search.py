@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from prune_heads.ablation import predict_masks
@@ -57,9 +58,7 @@ class Search:
 
         Then a test passes with even odds. The last that is tested loses less than the margin: others pass by luck.
         """
-        from scipy.stats import norm
-
-        margin, beyond = self.options.max_loss, norm.ppf(self.options.confidence)
+        margin, beyond = self.options.max_loss, scipy.stats.norm.ppf(self.options.confidence)
         times = np.sqrt(self.n_test / len(self.base))
 
         def fits(n: int) -> bool:

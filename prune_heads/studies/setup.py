@@ -59,8 +59,7 @@ def load_model(
     dtype = torch.float32 if setup.dtype == "mixed" else getattr(torch, setup.dtype)
     how: dict[str, Any] = {"dtype": dtype, "trust_remote_code": setup.trust_remote_code}
     loaded = load_checkpoint(setup.model, head_for(kind, objective), task=setup.task, **how, **more)
-    for note in loaded.notes:
-        reporter.note(note)
+    reporter.note(*loaded.notes)
     return loaded
 
 

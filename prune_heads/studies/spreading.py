@@ -114,8 +114,7 @@ class Spread:
             found = self.shards.run(begin, parts, lambda part, _: progress(part.n_examples), gpus=on_gpus)
         for _, notes, device in found:
             elsewhere = [] if device == every[0].subject.device.type else [f"{stage}: computed on {device}"]
-            for note in [*notes, *elsewhere]:
-                self.reporter.note(note)
+            self.reporter.note(*notes, *elsewhere)
         return [value for value, _, _ in found]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+import scipy
 
 from prune_heads.statistics.groups import FEW_FLIPS, FEW_GROUPS
 from prune_heads.statistics.joint import Differences, Joint, max_t
@@ -41,7 +41,7 @@ def together(
     low, high = found.simultaneous()
     groups = differences.groups
     if flips is not None and groups is None:
-        inside = min(2 * float(norm.cdf(found.critical())) - 1, 1 - 1e-12)
+        inside = min(2 * float(scipy.stats.norm.cdf(found.critical())) - 1, 1 - 1e-12)
         low, high = np.array([score_interval(gained, lost, differences.n_examples, inside) for gained, lost in flips]).T
     first, last = rank_intervals(found)
     estimates = shrunk(found.observed, found.steady_covariance, seed=seed)

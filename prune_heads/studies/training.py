@@ -234,9 +234,8 @@ def last_whole(work: Path, reporter: Reporter) -> Path | None:
     for step, save in sorted(saves.items(), reverse=True):
         try:
             sealed = json.loads((save / _SEAL_FILE).read_bytes())["sha256"]
-            problem = next(
-                (f"{name} is damaged" for name, sha in sealed.items() if file_digest(save / name) != sha), None
-            )
+            broken = (name for name, sha in sealed.items() if file_digest(save / name) != sha)
+            problem = next((f"{name} is damaged" for name in broken), None)
         except OSError as error:
             problem = f"{Path(error.filename or save).name} cannot be read ({error.strerror})"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

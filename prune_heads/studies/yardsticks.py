@@ -1,6 +1,7 @@
 """What a comparison of criteria says: yardsticks of each criterion on each subject, from what its trials have left."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -84,8 +85,7 @@ def judge(subject: Subject, ground: Ground, found: Mapping[str, Sequence[Record]
     """
     options, on, gone, is_disjoint = subject.options, ground.on, ground.on.gone, ground.is_disjoint
     left_out = {name: each["unfit"] for name, trials in found.items() for each in trials if "unfit" in each}
-    for name, why in left_out.items():
-        on.reporter.note(f"{name} is left out: {why}")
+    on.reporter.note(*(f"{name} is left out: {why}" for name, why in left_out.items()))
     for name in options.names:
         note_oracle(name, ground.whole.split, [on.split], on.reporter)
     rows = {name: subject.row(name) for name in found if name not in left_out}
@@ -115,10 +115,8 @@ def judge(subject: Subject, ground: Ground, found: Mapping[str, Sequence[Record]
         about |= {"area": {key: area[name][key] for key in ("value", "low", "high")}, "gain": gains.get(name)}
         about |= {"additive": {}, "agrees": None, "recall": None, "passes": {"forward": 0.0, "backward": 0.0}}
         if name != RANDOM:
-            of = losses.items()
-            about["additive"] = {
-                key: foreseen(flat[name] @ closed.T, loss, n_closed, is_disjoint=is_disjoint) for key, loss in of
-            }
+            tell = partial(foreseen, flat[name] @ closed.T, sizes=n_closed, is_disjoint=is_disjoint)
+            about["additive"] = {key: tell(loss) for key, loss in losses.items()}
             about["agrees"] = agreement(flat[name])
             about["recall"] = plants and recall(plants, scores[name], gone)
             about["passes"] = {way: mean(each["passes"][way] for each in found[name]) for way in about["passes"]}

@@ -34,7 +34,5 @@ def _class_of(metric: str, about: str, value: str) -> type[evaluate.Metric]:
     return type(metric, (evaluate.Metric,), {"__doc__": about, "_info": _info, "_compute": _compute})
 
 
-METRICS: Mapping[str, type[evaluate.Metric]] = {
-    metric: _class_of(metric, **row) for metric, row in table_of("metrics.toml").items()
-}
+METRICS: Mapping[str, type[evaluate.Metric]] = {k: _class_of(k, **row) for k, row in table_of("metrics.toml").items()}
 """Metric -> its class; `METRIC_NAMES` says what each gives."""

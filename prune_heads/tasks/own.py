@@ -83,17 +83,13 @@ def _faults(own: OwnData) -> Iterator[str]:
         yield f"the name must not be that of a task that is built in, got {own.name}"
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
-
-
 def _are(value: object, *kinds: type) -> bool:
     return isinstance(value, list) and value != [] and all(isinstance(each, kinds) and each != "" for each in value)
 
 
 _KINDS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("name", "label_column", "cluster_column", "metric"), ("a text", _is_text)),
+    **dict.fromkeys(("name", "label_column", "cluster_column", "metric"), ("a text", lambda value: _are([value], str))),
     "text_columns": ("a list of texts", lambda value: _are(value, str)),
     "labels": ("a list of texts, whole numbers or booleans", lambda value: _are(value, str, int)),
     "files": ("a file name for each split", lambda value: isinstance(value, dict) and _are([*value.values()], str)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -66,14 +67,16 @@ class Task:
 
     def holding_out(self, n: int, seed: int) -> "Task":
         """The same with `n` training examples set aside; a `DataError` if none would be left."""
-        whole = self.load(self.spec.score_split)
+        whole = self._whole
         held = HeldOut(self.spec.name, whole.name, n, seed, "")
         places = sorted(held.places(whole.groups, len(whole)))  # more than `n`, by a part of a group
         if len(places) == len(whole):
             must = f"examples to train on must be left; --hold-out {n} takes all {len(whole)} of {whole.name}"
             raise DataError(f"{must}. Hold fewer out")
         found = fingerprint(self.spec.labels, whole.at(places).columns)
-        return self._lacking(held._replace(n_examples=len(places), fingerprint=found))
+        made = self._lacking(held._replace(n_examples=len(places), fingerprint=found))
+        vars(made)["_whole"] = whole
+        return made
 
     def of_model(self, config: Any) -> "Task":
         """The same as a model may see it: without what was set aside of it when the model was trained."""
@@ -134,9 +137,14 @@ class Task:
         shared = tuple(groups[i] for i in places) if spec.cluster_column in table.names else ()
         return Split(split, columns, table.source, fingerprint(spec.labels, columns), n_there, out, shared)
 
+    @cached_property
+    def _whole(self) -> Split:
+        """The split of which examples are set aside, with these; its parts are made of one reading."""
+        return replace(self, held_out=None).load(self.spec.score_split)
+
     def _part(self, held: HeldOut, split: str, max_examples: int | None, seed: int | None) -> Split:
         """What was set aside, or the rest."""
-        whole, labels = replace(self, held_out=None).load(held.split), self.spec.labels
+        whole, labels = self._whole, self.spec.labels
         aside = held.places(whole.groups, len(whole))
         if fingerprint(labels, whole.at(sorted(aside)).columns) != held.fingerprint:
             must = f"{whole.source} must hold the {held.n_examples} examples that the model was not trained on"

@@ -95,6 +95,15 @@ def test_kills_of_all_processes_at_five_moments_end_in_the_same_bytes(invoke, tm
     assert left(tmp_path / "killed") == left(tmp_path / "quiet")
 
 
+def test_too_few_examples_are_refused_before_any_trial(invoke, tmp_path):
+    words = ("--max-examples", 1, "--task", "mini-sentiment")
+    refused = invoke("compare", *FEW, *TWO, *words, "-o", tmp_path / "out")
+    assert refused.exit_code == 1
+    said = "what a comparison scores and measures on must be of two examples or groups of examples at least; validation"
+    assert refused.stderr == f"error: {said} has one\n"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_trial_that_fails_does_not_stop_the_others_and_is_tried_again(invoke, tmp_path):
     own = tmp_path / "own.py"

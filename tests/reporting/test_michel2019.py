@@ -344,6 +344,7 @@ def test_figure_6_has_the_mean_of_seeds_with_its_interval_and_their_share():
 
     points = [{"percent": percent, "n_pruned": i, **of(0.7 - i / 10)} for i, percent in enumerate((0, 50, 100))]
     seeds = {"task": "cola", "models": ["a", "b"], "points": points, "area": of(0.6, None), "kept": kept_as("kol")}
+    seeds["headline"] = "accuracy"
     records = [curve(each, "cola") for each in ([0.6, 0.5, 0.4], [0.8, 0.7, 0.6])]
     shown = REPRODUCTIONS["figure6"].show({"curve": records, "seeds": [seeds]})
     mean = rows_of(shown.table)[2]
@@ -356,6 +357,12 @@ def test_figure_6_has_the_mean_of_seeds_with_its_interval_and_their_share():
     (band,) = shown.figures[""].axes[0].collections
     assert {round(y, 6) for _, y in band.get_paths()[0].vertices} == {0.3, 0.4, 0.5, 0.7, 0.8, 0.9}
     assert shown.page.to_markdown().count("\n| --- ") == 2
+    wide = {"points": [{**each, "high": 1.2} for each in points], "area": {**of(0.6, None), "low": -0.1}}
+    shown = REPRODUCTIONS["figure6"].show({"curve": records, "seeds": [{**seeds, **wide}]})
+    (band,) = shown.figures[""].axes[0].collections
+    assert {round(y, 6) for _, y in band.get_paths()[0].vertices} == {0.3, 0.4, 0.5, 1.0}  # no accuracy is above 1
+    ends = {row["of"]: row["95% interval"] for row in rows_of(shown.below)}
+    assert (rows_of(shown.table)[2]["95% interval"][1], ends["0% pruned"][1], ends["area"][0]) == (1, 1, 0)
 
 
 def test_precision_is_said_where_it_is_reduced():

@@ -14,6 +14,8 @@ from prune_heads.visible import visible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+else:  # matplotlib is imported where a figure is drawn
+    Axes = Figure = Any
 
 STYLE = {
     "font.size": 10,

@@ -2,17 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prune_heads.reporting.comparison import RANDOM, Summary, summaries
-from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures import Axes, Figure, drawing
 from prune_heads.reporting.figures.curves import Curve, Panel, drawn
 from prune_heads.reporting.figures.looks import LOOKS, looks_of
 from prune_heads.reporting.words import Record, metric_name, whose, with_number
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _KINDS: Mapping[str, tuple[str, str]] = {
     "weights": ("weights", "magnitude"),
@@ -29,7 +25,7 @@ _MOST = 8  # lines of a panel
 _APART = 0.045  # of the height, between two names
 
 
-def cost_figure(record: Record) -> "Figure":
+def cost_figure(record: Record) -> Figure:
     """Gain against passes over the scoring examples, a panel a set of subjects; each point has its name beside it."""
     shown = summaries(record)[:2]
     height = max(3.6, 1.2 + 0.22 * max(len(each.means) for each in shown))
@@ -49,7 +45,7 @@ def _mark(kind: str) -> dict[str, Any]:
     return {"color": look.colour, "marker": look.marker, "markersize": 6}
 
 
-def _points(axes: "Axes", summary: Summary) -> None:
+def _points(axes: Axes, summary: Summary) -> None:
     """Points with bars of 95%, and their names in a column at the right, each led to by a thin line."""
     for each in summary.means:
         bars = {"linewidth": 1.2, "capsize": 2, **_mark(each.looks_at)}
@@ -70,12 +66,12 @@ def _points(axes: "Axes", summary: Summary) -> None:
         axes.annotate(each.criterion, (each.passes, each.value), (1.04, at), annotation_clip=False, **looks)
 
 
-def curves_figures(record: Record) -> dict[str, "Figure"]:
+def curves_figures(record: Record) -> dict[str, Figure]:
     """Name of a file -> the curves of a subject: criteria of a kind a panel, each beside the band of random orders."""
     return {f"curves-{re.sub('[^A-Za-z0-9]+', '-', each['name'])}": _curves(each) for each in record["subjects"]}
 
 
-def _curves(subject: Record) -> "Figure":
+def _curves(subject: Record) -> Figure:
     *others, random = sorted(subject["criteria"], key=lambda each: each["criterion"] == RANDOM)
     kinds = dict.fromkeys(each["looks_at"] for each in others) if len(others) > _MOST else {"": None}
     panels = {kind: [each for each in others if kind in ("", each["looks_at"])] for kind in kinds}

@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prune_heads.reporting.curves import REACHED, Line, lines, pruned, reached
-from prune_heads.reporting.figures import drawing, name_panels
+from prune_heads.reporting.figures import Figure, drawing, name_panels
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
 from prune_heads.reporting.sweep_results import seeds_sentence
 from prune_heads.reporting.words import ATTENTION, Record, metric_name, metric_title, task_title, whose
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Numbers = Sequence[float] | NDArray[np.float64]
 
@@ -45,7 +42,7 @@ class Panel(NamedTuple):
     marks: Mapping[str, float | None] = {}  # style of a vertical line -> where it stands, in percent
 
 
-def curve_figure(record: Record) -> "Figure":
+def curve_figure(record: Record) -> Figure:
     """The headline metric of `prune-heads run --curve`, a line a split in shades of one colour (paper, figure 3)."""
     named = {line.measured_on: line for (line,) in lines(record).values()}
     first = next(iter(named.values()))
@@ -53,7 +50,7 @@ def curve_figure(record: Record) -> "Figure":
     return drawn([_panel(title, named, _shades(first, list(named)))], foot=_BARS)
 
 
-def criteria_figure(record: Record) -> "Figure":
+def criteria_figure(record: Record) -> Figure:
     """The lines of `prune-heads curve`, a panel a split.
 
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
@@ -63,7 +60,7 @@ def criteria_figure(record: Record) -> "Figure":
     return drawn(shown, title=whose(record), foot=_BARS + band)
 
 
-def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str, Record] = {}) -> "Figure":
+def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str, Record] = {}) -> Figure:
     """A panel a task, of its models' lines of `prune-heads curve` (paper, figure 6).
 
     Of several the mean is drawn, with a band from the lowest to the highest; of fine-tunings by seed, with a record in
@@ -87,7 +84,7 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]], of_seeds: Mapping[str
     return drawn(shown, title=f"pruned by {same[0].label}", foot=foot)
 
 
-def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
+def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> Figure:
     """A panel a training, a line of `prune-heads curve` an epoch, in shades from light to dark (paper, figure 5)."""
     shown = []
     for name, epochs in trainings.items():
@@ -98,7 +95,7 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
     return drawn(shown, title=f"pruned by {first.label}", foot=_BARS, has_base=False)
 
 
-def kinds_figure(kinds: Mapping[str, Line]) -> "Figure":
+def kinds_figure(kinds: Mapping[str, Line]) -> Figure:
     """A line a kind of attention, by its letter, in one panel (paper, figure 4)."""
     named = {ATTENTION[letter]: line for letter, line in kinds.items()}
     looks = {ATTENTION[letter]: ATTENTION_LOOKS[letter] for letter in kinds}
@@ -106,7 +103,7 @@ def kinds_figure(kinds: Mapping[str, Line]) -> "Figure":
     return drawn([panel._replace(of="heads of one kind pruned")], foot=_BARS)
 
 
-def estimator_curves(records: Sequence[Record]) -> "Figure":
+def estimator_curves(records: Sequence[Record]) -> Figure:
     """A panel a subject, a line an estimator."""
     found = [of_split for record in records for of_split in lines(record).values()]
     shown = [_panel(_titled(same[0]), {line.about["estimator"]: line for line in same}) for same in found]
@@ -114,7 +111,7 @@ def estimator_curves(records: Sequence[Record]) -> "Figure":
     return drawn(shown, foot=_BARS if is_whole else _BARS + _UNKNOWN)
 
 
-def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
+def sweep_figure(name: str, rows: Sequence[Record]) -> Figure:
     """A panel a task, model and split of a sweep; a line a criterion and whatever else varies in `result_rows`.
 
     Bars are intervals of the difference to all heads, drawn around the point; of several seeds there is a band.
@@ -172,7 +169,7 @@ def _mean_of(same: Sequence[Line], look: Look, seeds: Record | None) -> Curve:
     return Curve(same[0].label, x, values.mean(0), look, np.stack((values.min(0), values.max(0))), is_band=True)
 
 
-def drawn(shown: Sequence[Panel], *, foot: str, title: str = "", has_base: bool = True) -> "Figure":
+def drawn(shown: Sequence[Panel], *, foot: str, title: str = "", has_base: bool = True) -> Figure:
     """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`."""
     n_columns = 2 if len(shown) == 4 else min(3, len(shown))
     width, height = 0.4 + (3.2 if len(shown) > 1 else 5.2) * n_columns, 0.8 + 2.9 * -(-len(shown) // n_columns)

@@ -1,24 +1,21 @@
 """A number a head: maps of scores and differences, their histogram, two measurements against each other; pairs."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting import words
 from prune_heads.reporting.ablation import CORRECTED, KINDS, differences, head_rows, points
-from prune_heads.reporting.figures import drawing, name_panels, name_points
+from prune_heads.reporting.figures import Axes, Figure, drawing, name_panels, name_points
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS
 from prune_heads.reporting.figures.maps import cells, grid_of, heads_map, map_panels, scale_beside
 from prune_heads.reporting.words import Record
 from prune_heads.studies.correlating import LOSS, SCORE
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _BINS = 24
 _NARROW = 0.001  # width of a bin where no head changes a metric that is not on a grid
@@ -31,7 +28,7 @@ _BLUE, _RED = _PLAIN.colour, "crimson"
 _Side = tuple[str, NDArray[np.float64]]  # one of two measurements of the same heads: its name, and a number a head
 
 
-def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
+def heat_map(report: Record, pruned: Sequence[str] = ()) -> Figure:
     """Scores of `prune-heads score --json`, a row a layer, a column a head; those of `pruned` (from 1) struck out."""
     from matplotlib.patheffects import withStroke
 
@@ -64,7 +61,7 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
     return figure
 
 
-def agreement_figure(records: Sequence[Record]) -> "Figure":
+def agreement_figure(records: Sequence[Record]) -> Figure:
     """Spearman's correlation of the scores of each two estimators; a cell is empty where it is undefined."""
     n_columns = min(3, len(records))
     n_rows = -(-len(records) // n_columns)
@@ -83,7 +80,7 @@ def agreement_figure(records: Sequence[Record]) -> "Figure":
     return figure
 
 
-def ablation_maps(record: Record) -> "Figure":
+def ablation_maps(record: Record) -> Figure:
     """The differences, layers down and heads across; a panel a split, all in one scale that no difference exceeds.
 
     White is no difference; losses are red, gains blue. Framed is what stays significant after Holm's correction. Heads
@@ -112,7 +109,7 @@ def ablation_maps(record: Record) -> "Figure":
     return figure
 
 
-def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
+def ablation_histogram(record: Record, *, of_encoder: bool = False) -> Figure:
     """How many heads leave which metric (paper, figure 1); a line at the metric of the whole model.
 
     Of all heads that were masked, or those of the encoder's self-attention.
@@ -133,7 +130,7 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
     return figure
 
 
-def ablation_scatter(record: Record) -> "Figure":
+def ablation_scatter(record: Record) -> Figure:
     """The differences on two splits against each other (paper, figure 2), a panel a pair; a point is a head."""
     tables = {table["split"]: table["delta"] for table in record["tables"]}
     ends = f":\ndifference in {words.metric_name(record)}, points"
@@ -142,7 +139,7 @@ def ablation_scatter(record: Record) -> "Figure":
     return _scatter(_title(record), pairs, words.layer_names(record["tables"][0]))
 
 
-def correlation_scatters(record: Record) -> dict[str, "Figure"]:
+def correlation_scatters(record: Record) -> dict[str, Figure]:
     """Of `prune-heads correlate`, a figure a pair; differences in points, negated where it compares losses."""
     grids = {series["name"]: grid_of(series["values"]) for series in record["series"]}
     units = {series["name"]: series["response"] for series in record["series"] if "response" in series}
@@ -164,7 +161,7 @@ def correlation_scatters(record: Record) -> dict[str, "Figure"]:
     }
 
 
-def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Sequence[str] | None = None) -> "Figure":
+def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Sequence[str] | None = None) -> Figure:
     """A panel a pair, headed by the Pearson correlation that `correlate` gives; each kind of blocks has a colour.
 
     A line divides heads that help from heads that harm, where there are both.
@@ -191,9 +188,7 @@ def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Se
     return figure
 
 
-def _name_the_farthest(
-    figure: "Figure", axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]
-) -> None:
+def _name_the_farthest(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
     """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
     measured = ~np.isnan(x + y)
     points = np.stack((x, y), axis=-1)[measured]
@@ -204,7 +199,7 @@ def _name_the_farthest(
     name_points(figure, axes, points[order], named, 9)
 
 
-def pairs_figure(record: Record) -> "Figure":
+def pairs_figure(record: Record) -> Figure:
     """The interaction of each pair against the smaller of its heads' own losses, a panel a split; a point is a pair.
 
     Bars are 95% intervals. Pairs above zero stand in for each other: far left, each looks useless alone. Pairs that
@@ -232,10 +227,8 @@ def pairs_figure(record: Record) -> "Figure":
     return figure
 
 
-def similarity_figure(record: Record) -> "Figure":
+def similarity_figure(record: Record) -> Figure:
     """Of each group of heads the distances, and their places in a plane, in the colours of their layers."""
-    from scipy.spatial.distance import squareform
-
     groups = record["groups"]
     with drawing(11.5, 5.2 * len(groups), 2 * len(groups), 2) as (figure, panels):
         figure.suptitle(f"{words.whose(record)}, n = {record['n_examples']:,}: how alike heads are", fontsize=11)
@@ -243,7 +236,7 @@ def similarity_figure(record: Record) -> "Figure":
             layers, listed = [head.rpartition(":")[0] for head in group["heads"]], np.array(group[group["by"]])
             names = list(dict.fromkeys(layers))
             is_map, starts = group["by"] == "js", np.array([layers.index(name) for name in names]) - 0.5
-            image = left.imshow(squareform(listed if is_map else 1 - listed), cmap="viridis_r")
+            image = left.imshow(scipy.spatial.distance.squareform(listed if is_map else 1 - listed), cmap="viridis_r")
             left.set_xticks(starts, names, ha="left")
             left.set_yticks(starts, names, va="top")
             left.set(xlabel="layer, heads in order", ylabel="layer")
@@ -280,5 +273,4 @@ def _edges(values: Sequence[float], base: float, n_examples: int | None) -> list
     if n_examples is not None:
         width = (int(np.ceil((high - low) * n_examples / _BINS)) // 2 * 2 + 1) / n_examples
     first, last = (np.floor((end - base) / width + 0.5) for end in (low, high))
-    edges: list[float] = (base + (np.arange(first, last + 2) - 0.5) * width).tolist()
-    return edges
+    return (base + (np.arange(first, last + 2) - 0.5) * width).tolist()

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures import Axes, Figure, drawing
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
 Rows = Sequence[Sequence[float | None]]  # one row a block; None where there is no head or it was not measured
@@ -29,7 +27,7 @@ def grid_of(rows: Rows) -> NDArray[np.float64]:
 
 
 @contextmanager
-def map_panels(grids: Sequence[NDArray[np.float64]]) -> Iterator[tuple["Figure", list["Axes"]]]:
+def map_panels(grids: Sequence[NDArray[np.float64]]) -> Iterator[tuple[Figure, list[Axes]]]:
     """A panel a map, side by side where the page is wide enough."""
     (n_rows, n_heads), n = grids[0].shape, len(grids)
     width, height = (size * n for size, n in zip(_CELLS[n_heads <= _NUMBERED], (n_heads, n_rows), strict=True))
@@ -39,7 +37,7 @@ def map_panels(grids: Sequence[NDArray[np.float64]]) -> Iterator[tuple["Figure",
 
 
 def heads_map(
-    axes: "Axes", grid: NDArray[np.float64], layers: Sequence[str], form: Callable[[float], str], **colours: Any
+    axes: Axes, grid: NDArray[np.float64], layers: Sequence[str], form: Callable[[float], str], **colours: Any
 ) -> "AxesImage":
     """One row a layer, one column a head, numbered from 1; numbers where there are few enough to read them."""
     axes.set(xlabel="head", ylabel="layer")
@@ -51,7 +49,7 @@ def heads_map(
 
 
 def cells(
-    axes: "Axes", grid: NDArray[np.float64], rows: Sequence[str], form: Callable[[float], str] | None, **colours: Any
+    axes: Axes, grid: NDArray[np.float64], rows: Sequence[str], form: Callable[[float], str] | None, **colours: Any
 ) -> "AxesImage":
     """A cell a number, written in it by `form`, in colours as `imshow` takes them; grey where there is none."""
     axes.set_facecolor("0.85")
@@ -71,7 +69,7 @@ def cells(
     return image
 
 
-def scale_beside(figure: "Figure", image: "AxesImage", label: str, **looks: Any) -> None:
+def scale_beside(figure: Figure, image: "AxesImage", label: str, **looks: Any) -> None:
     """The scale of a map, beside it and as high."""
     bar = figure.colorbar(image, ax=image.axes, fraction=0.05, pad=0.02, **looks)
     bar.set_label(label, fontsize=9)

@@ -10,7 +10,7 @@ from prune_heads.paper import published, sheet
 from prune_heads.reporting.curves import REACHED, Line, by_percent, lines, reached
 from prune_heads.reporting.figures import curves, heads
 from prune_heads.reporting.michel2019.shown import Records, Shown, drawn, ends, is_translation, table_of
-from prune_heads.reporting.words import ATTENTION, Record, Row, metric_name, share, subject_of
+from prune_heads.reporting.words import ATTENTION, Record, Row, metric_name, share, subject_of, within
 from prune_heads.statistics import correlate
 from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
 from prune_heads.tables import Table
@@ -118,7 +118,7 @@ def figure6(records: Records) -> Shown:
     for record in every:
         by_task.setdefault(record["task"], []).append(_first(record)[0])
     theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
-    joint, lone = records.get("seeds", ()), list[str]()
+    joint, lone = [_bounded(each) for each in records.get("seeds", ())], list[str]()
     of_seeds, (also, words) = {record["task"]: record for record in joint}, _about_margins(by_task.values(), joint)
     for task, same in by_task.items():
         first = same[0].record
@@ -140,6 +140,12 @@ def figure6(records: Records) -> Shown:
     table = table_of("figure6", every, rows, also, lone=", ".join(lone), **words)
     below = Table.of("By seed", _by_seed(joint), sheet("figure6")["seeds_forms"]) if of_seeds else None
     return Shown(table, {"": curves.subjects_figure(by_task, of_seeds)}, below=below)
+
+
+def _bounded(record: Record) -> Record:
+    """A record of seeds whose intervals of the metric end where that does."""
+    metric, points = record["headline"], [within(record["headline"], point) for point in record["points"]]
+    return {**record, "points": points, "area": within(metric, record["area"])}
 
 
 def _by_seed(records: Iterable[Record]) -> Iterator[Row]:

@@ -3,14 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prune_heads.paper import sheet
+from prune_heads.reporting.figures import Figure
 from prune_heads.reporting.words import Record, Row, subject_of
 from prune_heads.tables import Page, Table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Records = Mapping[str, Sequence[Record]]  # study -> its record for each subject, in the order of the subjects
 
@@ -22,7 +20,7 @@ class Shown:
     """A table, and figures by the end of their file names."""
 
     table: Table
-    figures: Mapping[str, "Figure"] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
     summary: Table | None = None  # a row a subject, where the table has many
     below: Table | None = None  # what is said of some subjects together
 
@@ -40,7 +38,7 @@ def is_translation(record: Record) -> bool:
     return "translation" in record
 
 
-def drawn(draw: Callable[[Record], "Figure"], records: Sequence[Record]) -> dict[str, "Figure"]:
+def drawn(draw: Callable[[Record], Figure], records: Sequence[Record]) -> dict[str, Figure]:
     """A figure a subject, by the end of its name: `a` of a translation, `b` of another, `b-sst2` of a second one."""
     seen, figures = Counter[str](), {}
     for record in records:

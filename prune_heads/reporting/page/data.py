@@ -73,9 +73,7 @@ def _orders(run: Run, places: Places) -> Iterator[Row]:
         for split, of_split in lines(record).items():
             for line in of_split:
                 ends = line.ends or ([None] * len(line.points),) * 2
-                points = [
-                    {**point, "low": low, "high": high} for point, low, high in zip(line.points, *ends, strict=True)
-                ]
+                points = [{**p, "low": low, "high": high} for p, low, high in zip(line.points, *ends, strict=True)]
                 found.append((split, record["headline"], line.label, points, line.about))
     elif run.command == "run":
         estimator = f" ({asked['estimator']})" if asked.get("estimator") else ""

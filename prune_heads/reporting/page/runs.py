@@ -39,10 +39,8 @@ class Run:
         try:
             yield self.record
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
-            raise RunError(
-                f"a record must be what 'prune-heads {self.command} --output' writes; {self.source} is damaged "
-                f"({type(fault).__name__}: {fault}). Make it again"
-            ) from fault
+            must, said = f"what 'prune-heads {self.command} --output' writes", f"({type(fault).__name__}: {fault})"
+            raise RunError(f"a record must be {must}; {self.source} is damaged {said}. Make it again") from fault
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:
@@ -65,9 +63,8 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
             for other in (same, *of_type.values()):
                 if other["name"] != model["name"] or same["fingerprint"] != model["fingerprint"]:
                     one, another = (f"{each['name']} ({each['fingerprint'][:8]})" for each in (other, model))
-                    raise RunError(
-                        f"a page must be of one model; got {one} and, in {run.source}, {another}. Make a page for each"
-                    )
+                    must = f"a page must be of one model; got {one} and, in {run.source}, {another}"
+                    raise RunError(f"{must}. Make a page for each")
     if not of_type:
         raise RunError("one RUN must be of a model; got correlations alone. Name another")
     return runs
