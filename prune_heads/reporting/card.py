@@ -63,8 +63,9 @@ def model_card(record: Record, folder: Path) -> str:
     title += f" fine-tuned on {words.task_title(task)}" * (record["command"] == "finetune")
     if n_gone := sum(each.count(",") + 1 for each in gone):
         title += f" without {n_gone} attention heads"
-    parts = [
-        f"---\n{_front_matter(record, form.library, task, numbers)}\n---",
+    is_other = "made_from" in record and ("rounding" in record or record["configuration"]["heads"])
+    parts = [  # of a model that computes something else than the one measured, the hub is told no number
+        f"---\n{_front_matter(record, form.library, task, [] if is_other else numbers)}\n---",
         in_markdown(f"# {title}"),
         f"Written by `{made}`, version {libraries['prune-heads']}, with transformers {libraries['transformers']}.",
     ]

@@ -150,8 +150,7 @@ def export_into(
         about = {"n_heads": gone.n_total, "heads_pruned": (gone | named).descriptors()}
         about |= {**exported, "made_from": _made_from(options.model)}
         there = sorted(made.iterdir())
-        about |= {"files": {file.name: file.stat().st_size for file in there}}
-        about |= {"sha256": {x.name: file_digest(x) for x in there}}
+        about |= {"files": {x.name: x.stat().st_size for x in there}, "sha256": {x.name: file_digest(x) for x in there}}
         record = study.record(model.device, to=options.to, **about)
         write_files(made, {RECORD_FILE: record, **files(record)})
     return record
@@ -207,8 +206,7 @@ def export(
         with gated(exact, gates_of(exact, named)):
             return [_logits(exact, batch) for batch in batches]
 
-    expected = under_gates(model)
-    before = n_parameters(model)
+    expected, before = under_gates(model), n_parameters(model)
     written, got = write(model, named, batches, folder)
     parameters = {"before": before, "after": n_parameters(written)}
     found, worst = _compared(batches, expected, got)

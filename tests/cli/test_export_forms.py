@@ -222,10 +222,17 @@ def test_an_export_knows_what_its_checkpoint_came_from(invoke, json_of, refused,
     assert report["made_from"] == made
     again = json_of(invoke("export", tmp_path / "out", "--to", "torch-int8", "--output", tmp_path / "more", "--json"))
     assert again["made_from"] == {**made, "command": "export", "identity_hash": report["identity_hash"]}
-    card = ModelCard.load(tmp_path / "more" / "README.md")
-    (result,) = card.data.eval_results
+    cards = [ModelCard.load(tmp_path / name / "README.md") for name in ("out", "more")]
+    (result,) = cards[0].data.eval_results
     assert (result.metric_type, result.metric_value, result.dataset_type) == ("accuracy", row["pruned"], "sst2")
-    assert card.data.library_name == "prune-heads"
+    assert [card.data.library_name for card in cards] == ["transformers", "prune-heads"]
+    words = ("export", source, "--to", "dense", "--heads", "1:1", "--output", tmp_path / "fewer")
+    assert invoke(*words).exit_code == 0
+    # In 8 bits or with fewer heads it computes something else than was measured.
+    for card in (cards[1], ModelCard.load(tmp_path / "fewer" / "README.md")):
+        assert card.data.eval_results is None
+        assert f"| {row['pruned']:.4f} |" in card.text
+        assert "Of the checkpoint that this was made from" in card.text
     (tmp_path / "run" / "record.json").write_text("{")
     said = refused("export", source, "--to", "dense", "--output", tmp_path / "third")
     assert "the record of the checkpoint must be a JSON file" in said
