@@ -326,6 +326,23 @@ def test_a_loss_of_few_scores_is_not_tested(tmp_path):
         fit(own, Fitting(max_loss=0.1), Reporter())
 
 
+def test_answers_are_worth_what_they_are_in_the_test():
+    """Of 2000 test examples 100 are positive, in training half of all: an answer is worth ten times as much."""
+    truth = (np.arange(2000) < 100).astype(int)
+    test = SimpleNamespace(
+        measure=METRICS["f1"],
+        references=truth,
+        groups=None,
+        answers=lambda kept: kept,
+        kept_within=lambda *_: {"low": 0.0, "high": 0.0},
+        metric_of=lambda kept: METRICS["f1"](kept, truth),
+        changed=lambda *_: [0, 0],
+    )
+    row = fitting._tested(SimpleNamespace(options=Fitting(max_loss=0.01), worth=1.0), test, truth, truth)
+    # One positive of 100 that is missed takes 1/199 of F1, so no flip says as much as of 199 answers.
+    assert (row["verdict"], row["p_value"]) == ("open", pytest.approx(0.99**199, abs=0.01))
+
+
 def test_too_few_groups_are_refused_as_too_few_examples(setup, monkeypatch):
     monkeypatch.setattr(Predictions, "groups", property(lambda self: np.arange(len(self.references)) // 8))
     with pytest.raises(DataError, match=r"about 108 examples must be there; validation has 80, which show 0\.259"):

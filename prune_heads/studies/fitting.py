@@ -22,7 +22,7 @@ from prune_heads.progress import Reporter
 from prune_heads.recovery import check_rescalable
 from prune_heads.runs import Study
 from prune_heads.statistics.groups import FEW_GROUPS
-from prune_heads.statistics.safe import Loss, design_effect, loss_of
+from prune_heads.statistics.safe import Loss, design_effect, loss_of, worth_of
 from prune_heads.studies.bench import Race, timed
 from prune_heads.studies.changed import changed
 from prune_heads.studies.pruning import counted, point_of, prune, rows_of
@@ -168,8 +168,8 @@ def _tested(search: Search, test: Predictions, base: Kept, kept: Kept) -> Record
     """What a candidate loses on the test, and whether that is shown to be small; if not, what is, and by how many."""
     margin, level = search.options.max_loss, 1 - search.options.confidence
     answers = test.answers(base), test.answers(kept)
-    how: dict[str, Any] = {"seed": search.options.seed, "groups": test.groups, "worth": search.worth}
-    loss = loss_of(test.measure, *answers, test.references, **how)
+    worth = search.worth and worth_of(test.measure, answers[0], test.references)  # labels may be rarer than in training
+    loss = loss_of(test.measure, *answers, test.references, search.options.seed, test.groups, worth)
     p_value, within = loss.p_value(margin), test.kept_within(margin, *answers, search.options.seed)
     within["verdict"] = "kept" if p_value <= level else "lost" if within["high"] < -margin else "open"
     row = {"value": test.metric_of(kept), "lost": loss.value, "error": loss.error, **within, "p_value": p_value}
