@@ -187,7 +187,9 @@ def test_numbers_by_hand():
     assert share(0, 0, 290).p_value(0.01) >= 0.99**290 > LEVEL >= share(0, 0, 320).p_value(0.01)
     scores = Loss(0.0, 0.004, 900, 900, is_choice=False)
     assert scores.p_value(0.01) == pytest.approx(0.00630, abs=1e-4)  # Student's t of 2.5 standard errors
-    assert scores.limit(LEVEL) == pytest.approx(1.6465 * 0.004, abs=1e-5)
+    assert scores.limit(LEVEL) == pytest.approx(1.6465 * 0.004, abs=1e-4)
+    nats = Loss(0.5, 3.0, 101, 101, is_choice=False)  # of which more than one may be lost
+    assert nats.limit(LEVEL) == pytest.approx(0.5 + 1.6602 * 3, abs=2e-4)
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 500), (6, 9, 700), (40, 44, 1200)])

@@ -51,7 +51,7 @@ class Loss:
     def limit(self, level: float) -> float:
         """The least margin, up to 0.0001, that is shown at this level: an upper confidence limit of the loss."""
         low = max(self.value, 0.0)
-        high = max(low, 1.0) if self.is_choice else low + 1
+        high = max(low, 1.0) if self.is_choice else low + 100 * self.error + 1e-4
         while high - low > 1e-4:
             middle = (low + high) / 2
             low, high = (low, middle) if self.p_value(middle) <= level else (middle, high)

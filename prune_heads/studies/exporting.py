@@ -139,9 +139,8 @@ def export_into(
         named = pruning.chosen(choice, gone, None, together) - gone
     if not gone and not named:
         reporter.note("the checkpoint has all its heads and none are named: what is written is the model as it was")
-    asked = {"to": options.to, "dtype": options.dtype, **({"int8": True} if options.int8 else {})}
-    written = {"model": classifier.name, "heads": named.descriptors(), **asked}
-    study.begin(written, **setup.identify_model(classifier))
+    written = {"model": classifier.name, "heads": named.descriptors(), "to": options.to, "dtype": options.dtype}
+    study.begin(written | ({"int8": True} if options.int8 else {}), **setup.identify_model(classifier))
     full = setup.load_model(replace(options, dtype="float32"), Reporter()).model if is_half else None
     with new_directory(folder.output) as made:
         exported = export(classifier, named, target, made, full=full)
