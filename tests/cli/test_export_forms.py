@@ -170,6 +170,15 @@ def test_what_answers_otherwise_is_refused_and_nothing_is_left(refused, checkpoi
     )
 
 
+def test_of_many_labels_each_is_an_answer():
+    """Of two texts the first has one label more in 8 bits, though its largest logit is the same."""
+    batch = {"attention_mask": torch.ones(2, 5)}
+    expected, got = (np.array([[2.0, second, -1.0], [-3.0, 1.0, -1.0]], dtype=np.float32) for second in (-0.1, 0.1))
+    for many, counts in ((True, (6, 1)), (False, (2, 0))):
+        found, _ = exporting._compared([batch], [[expected]], [[got]], many)
+        assert (found["n_answers"], found["n_changed"]) == counts
+
+
 @pytest.mark.parametrize("wrong", [np.nan, 50.0])
 def test_a_score_has_no_answer_but_must_not_be_far_off(wrong, tmp_path, monkeypatch):
     from prune_heads.checkpoints import Checkpoint
