@@ -74,8 +74,12 @@ def compare_forms(
     Milliseconds and ceilings are by batch size. Without scores, heads go at random.
 
     Raises:
+        OptionError: If the first share is not 0, or one is not between 0 and 1.
         PruneHeadsError: If model or task cannot be loaded, or a form not be written.
     """
+    if not shares or shares[0] != 0 or not all(0 <= share <= 1 for share in shares):
+        got = ",".join(map(str, shares))
+        raise OptionError(f"--shares must be from 0 to 1, the first 0, which the others are compared with; got {got}")
     whole = load_subject(setup, reporter)
     split = load_split(setup, whole, whole.task.spec.eval_splits[0], reporter)
     gone = removed_heads(whole.model)

@@ -126,10 +126,12 @@ def _fit(
             products += every.flatten(1) @ every.flatten(1).T
             sums += every.sum(dim=1)
             n_tokens += len(theirs)
+    size, least = products.diagonal()[:n].clone(), 1e-12 + 100 * torch.finfo(block.output.weight.dtype).eps ** 2
     if block.output.bias is not None:  # which takes what is the same for all tokens
         products -= sums @ sums.T / n_tokens
     squares, ones = products[:n, :n], target.new_ones(n)
-    ridge = torch.where(squares.diagonal() > 0, RIDGE * squares.diagonal(), 1)  # heads of zeros keep the factor 1
+    # Heads of zeros, and those of which the bias takes all but rounding, keep the factor 1.
+    ridge = torch.where(squares.diagonal() > least * size, RIDGE * squares.diagonal(), size + (size == 0))
     factors = ones + torch.linalg.solve(squares + torch.diag(ridge), products[:n, n] - squares @ ones)
     for place, factor in enumerate(factors.tolist()):
         for each in block.output.owned([place], inputs=True):

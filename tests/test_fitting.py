@@ -25,6 +25,7 @@ from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.options import Fitting, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
+from prune_heads.reporting.fitting import fit_page
 from prune_heads.runs import Study
 from prune_heads.statistics.metrics import METRICS
 from prune_heads.studies import bench, fitting
@@ -33,6 +34,7 @@ from prune_heads.studies.scoring import Lab
 from prune_heads.studies.search import cut, exchange, ordered, saved, short_list
 
 N_TRAIN, N_TEST, MARGIN = 64, 80, 0.2
+TIMES = {"milliseconds": {"before": 2.0, "after": 1.0}}
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +161,11 @@ def test_milliseconds_are_those_of_bench(setup, monkeypatch):
     monkeypatch.setattr(bench, "_seconds", lambda sides, race, name, n: 2.0 - next(calls) % 2)
     fit(setup, options, reporter)
     assert [note for note in reporter.notes if "speed-ups differ more" in note]
+    # By its runs the second may be as fast as the first, and the third as the second, but not as the first.
+    speeds = iter(([1.2, 1.2], [1.0, 1.2], [1.0, 1.1]))
+    monkeypatch.setattr(fitting, "_speed", lambda *_: {"speeds": (x := next(speeds)), "speed": np.mean(x), **TIMES})
+    wide = fit(setup, replace(options, max_loss=0.5, exchange=0), Reporter()).record
+    assert [row["n_pruned"] for row in wide["fit"]["candidates"]].index(wide["n_pruned"]) == 1
 
 
 @pytest.mark.parametrize("n", [5, 8])
@@ -258,6 +265,8 @@ def test_a_model_that_lost_heads_goes_on_from_there(setup, tmp_path):
         assert row["n_pruned"] > 5
     assert [each["criterion"] for each in record["fit"]["searched"]] == ["magnitude", "ablation"]
     assert record["ordered_by"]["criterion"] in ("magnitude", "ablation")
+    (said,) = [part for part in fit_page(record).parts if "Shown at" in str(part) or "Not shown at" in str(part)]
+    assert said.endswith(". 5 heads were gone before: what was lost by these does not count.")
 
 
 def test_examples_seen_before_are_counted_and_the_same_data_refused(setup, tmp_path):
@@ -298,6 +307,52 @@ def test_what_cannot_be_shown_is_refused_before_any_answer(setup, monkeypatch):
     monkeypatch.setattr(Predictions, "objective", property(lambda self: unlike))
     with pytest.raises(UnfitError, match="sst2 is measured by perplexity"):
         fit(setup, Fitting(), Reporter())
+
+
+def test_a_loss_of_few_scores_is_not_tested(tmp_path):
+    """The correlation of two scores is 1 or -1, whatever is drawn of them: its error was 0, and any heads could go."""
+    model = tiny_bert(n_labels=1)
+    model.config.problem_type = "regression"
+    model.save_pretrained(tmp_path / "scores")
+    tiny_tokenizer().save_pretrained(tmp_path / "scores")
+    for name, n in (("train", 8), ("validation", 2)):
+        rows = [f"{WORDS[i]} {WORDS[i + 1]},{i}.5" for i in range(n)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    files = {f"{name}_file": tmp_path / f"{name}.csv" for name in ("train", "validation")}
+    own = Setup(str(tmp_path / "scores"), store=tmp_path / "store", metric="pearson", **files)
+    with pytest.raises(
+        DataError, match="of pearson must be tested on 30 examples or groups at least; validation has 2"
+    ):
+        fit(own, Fitting(max_loss=0.1), Reporter())
+
+
+def test_answers_are_worth_what_they_are_in_the_test():
+    """Of 2000 test examples 100 are positive, in training half of all: an answer is worth ten times as much."""
+    truth = (np.arange(2000) < 100).astype(int)
+    test = SimpleNamespace(
+        measure=METRICS["f1"],
+        references=truth,
+        groups=None,
+        answers=lambda kept: kept,
+        kept_within=lambda *_: {"low": 0.0, "high": 0.0},
+        metric_of=lambda kept: METRICS["f1"](kept, truth),
+        changed=lambda *_: [0, 0],
+    )
+    row = fitting._tested(SimpleNamespace(options=Fitting(max_loss=0.01), worth=1.0), test, truth, truth)
+    # One positive of 100 that is missed takes 1/199 of F1, so no flip says as much as of 199 answers.
+    assert (row["verdict"], row["p_value"]) == ("open", pytest.approx(0.99**199, abs=0.01))
+
+
+def test_too_few_groups_are_refused_as_too_few_examples(setup, monkeypatch):
+    monkeypatch.setattr(Predictions, "groups", property(lambda self: np.arange(len(self.references)) // 8))
+    with pytest.raises(DataError, match=r"about 108 examples must be there; validation has 80, which show 0\.259"):
+        fit(setup, Fitting(max_loss=0.2), Reporter())
+
+
+def test_an_image_is_known_by_its_content(tmp_path):
+    same, other = (SimpleNamespace(source=name, fingerprint=of) for name, of in (("a.png", "1"), ("b.png", "1")))
+    splits = [SimpleNamespace(columns={"image": [each], "label": [i]}) for i, each in enumerate((same, other))]
+    assert fitting._inputs(splits[0]) == fitting._inputs(splits[1])
 
 
 def test_heads_that_share_keys_go_by_groups(setup, tmp_path):

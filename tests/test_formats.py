@@ -5,11 +5,18 @@ import json
 import pytest
 
 from experiments.formats import FORMS, compare_forms, table
+from prune_heads.errors import OptionError
 from prune_heads.evaluator import Evaluator
 from prune_heads.options import Setup
 from prune_heads.progress import Reporter
 
 SETUP = Setup("mini", "mini-inference", max_examples=20, device="cpu")
+
+
+@pytest.mark.parametrize("shares", [(), (0.3, 0.5), (0, 1.5), (0, float("nan"))])
+def test_the_first_share_is_the_whole_model(shares):
+    with pytest.raises(OptionError, match="--shares must be from 0 to 1, the first 0"):
+        compare_forms(SETUP, Reporter(), shares=shares)
 
 
 @pytest.mark.thorough

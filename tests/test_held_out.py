@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny import write_sst2
 
 from prune_heads import Evaluator, load_pruned
 from prune_heads.errors import DataError, PruneHeadsError, TaskError
@@ -106,6 +107,11 @@ def test_a_second_training_keeps_to_it_too(tuned, tmp_path):
     setup, reporter = Setup(str(folder), "mini-sentiment", max_examples=32), Reporter()
     with pytest.raises(PruneHeadsError, match="for a model that has examples set aside, 100 of train"):
         finetune(setup, RECIPE, tmp_path, reporter)
+    other = Setup(str(folder), task="sst2", data_dir=write_sst2(tmp_path / "SST-2"))
+    with pytest.raises(
+        PruneHeadsError, match=r"100 of train \(mini-sentiment\)\. They stay so"
+    ):  # nor are they forgotten
+        finetune(other, RECIPE, tmp_path, reporter)
     recipe = replace(RECIPE, hold_out=None, distill_from="mini", seed=1)
     start, again = finetune(setup, recipe, tmp_path, reporter)
     assert again["held_out"] == record["held_out"] == vars(start.model.config)[HELD_OUT_ENTRY]

@@ -159,6 +159,19 @@ def test_of_two_like_heads_one_does_the_work_of_both():
     assert (logits(pruned) - logits(whole)).abs().max() < 0.02 * lost
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_head_that_sends_the_same_for_all_tokens_keeps_its_factor(dtype):
+    """The bias of W_O takes it; what is left of it is rounding, by which nothing is divided."""
+    whole = tiny_model("bert", num_labels=3).to(dtype)
+    with torch.no_grad():
+        for layer in whole.bert.encoder.layer[:2]:
+            layer.attention.self.value.weight[:8] = 0  # of head 1, which sends its bias
+    pruned = remove_heads(copy.deepcopy(whole), "1:3,4 2:3")
+    found = rescale(pruned, whole, batches_for(whole))
+    assert [float(each[0]) for each in found[:2]] == pytest.approx([1, 1], abs=1e-4)
+    assert max(float((each - 1).abs().max()) for each in found) < 1
+
+
 def test_layers_before_the_first_change_keep_their_bits():
     whole = tiny_model("bert", num_labels=3)
     assert rescale(copy.deepcopy(whole), whole, batches_for(whole)) == [None] * 3

@@ -5,8 +5,9 @@ from math import comb, sqrt
 import numpy as np
 import pytest
 
+from prune_heads.objectives import token_classification
 from prune_heads.statistics.margins import score_distance
-from prune_heads.statistics.metrics import METRICS
+from prune_heads.statistics.metrics import METRICS, mean_of
 from prune_heads.statistics.safe import Loss, design_effect, loss_of, tail, worth_of
 
 LEVEL, N_RESAMPLED = 0.05, 2000
@@ -117,6 +118,53 @@ def test_groups_are_called_safe_as_seldom():
     assert n_shown / 500 <= LEVEL + 2 * sqrt(LEVEL * (1 - LEVEL) / 500)
 
 
+@pytest.mark.parametrize("alike", [0.5, 1.0])  # of the groups that lose: whether as a whole, else each example half
+def test_groups_of_which_few_change_are_called_safe_as_seldom(alike):
+    """At a loss of the margin often no group changes, or one; that does not tell whether its examples do so alone."""
+    rng, n_groups, size, margin, p_values = np.random.default_rng(3), 100, 4, 0.01, {}
+    groups, truth, n_shown = np.repeat(np.arange(n_groups), size), np.ones(n_groups * size, dtype=int), 0
+    for _ in range(300):
+        loses = rng.random(n_groups) < margin / alike
+        second = 1 - (loses[:, None] & (rng.random((n_groups, size)) < alike)).ravel().astype(int)
+        loss = accuracy_lost(truth, second, truth, groups)
+        p_value = p_values.setdefault((loss.n, loss.flips), loss.p_value(margin) if loss.value < margin else 1)
+        n_shown += p_value <= LEVEL
+    assert n_shown / 300 <= LEVEL + 2 * sqrt(LEVEL * (1 - LEVEL) / 300)
+
+
+def test_no_change_in_groups_is_that_of_so_many_groups():
+    truth = np.ones(400, dtype=int)
+    for groups, n in ((np.arange(400) // 4, 100), (np.arange(400), 400), (np.zeros(400, dtype=int), 1), (None, 400)):
+        assert accuracy_lost(truth, truth, truth, groups).p_value(0.01) == share(0, 0, n).p_value(0.01) >= 0.99**n
+    uneven = np.repeat(np.arange(220), [10] * 20 + [1] * 200)  # an example is in a group of 5.5 on average
+    assert accuracy_lost(truth, truth, truth, uneven).n == pytest.approx(400 / 5.5)
+    measure, answers = METRICS["f1"], truth[:300]
+    twice = loss_of(measure, answers, answers, answers, 0, np.arange(300) // 2, 1.0)
+    assert twice.n == 150
+
+
+def test_the_error_of_scores_is_that_of_a_mean_of_few():
+    """Resamples of n numbers vary by (n - 1) / n too little."""
+    nats, truth = mean_of("nats", lambda made, _: made), np.ones(6)
+    x = np.random.default_rng(0).normal(size=6)
+    found = [loss_of(nats, x, np.zeros(6), truth, seed, None, None) for seed in range(40)]
+    assert np.mean([each.error for each in found]) == pytest.approx(np.std(x, ddof=1) / sqrt(6), rel=0.01)
+    assert (found[0].value, found[0].n) == (pytest.approx(x.mean()), 6)
+
+
+def test_examples_that_do_not_count_in_a_ratio_show_nothing():
+    """Of 1000 sentences 100 have an entity: one that is missed takes a hundredth of their F1."""
+    (f1, *_) = token_classification._METRICS
+    counts = np.tile([5, 5, 0, 0, 0], (1000, 1))
+    counts[:100, 2:] = 1
+    assert worth_of(f1, counts, counts) == pytest.approx(10)
+    none = loss_of(f1, counts, counts, counts, 0, None, worth_of(f1, counts, counts))
+    assert none.p_value(0.01) == pytest.approx(0.99**100, rel=1e-6)
+    missed = counts.copy()
+    missed[0, 2:4] = 0
+    assert f1(counts, counts) - f1(missed, counts) == pytest.approx(1 / 199)  # a true one that nobody says
+
+
 def test_examples_that_are_there_twice_say_no_more_than_once():
     truth, at = np.ones(300, dtype=int), np.arange(300)
     first, second = (at >= 30).astype(int), ((at >= 21) & (at < 288)).astype(int)  # 9 gained, 12 lost
@@ -139,7 +187,9 @@ def test_numbers_by_hand():
     assert share(0, 0, 290).p_value(0.01) >= 0.99**290 > LEVEL >= share(0, 0, 320).p_value(0.01)
     scores = Loss(0.0, 0.004, 900, 900, is_choice=False)
     assert scores.p_value(0.01) == pytest.approx(0.00630, abs=1e-4)  # Student's t of 2.5 standard errors
-    assert scores.limit(LEVEL) == pytest.approx(1.6465 * 0.004, abs=1e-5)
+    assert scores.limit(LEVEL) == pytest.approx(1.6465 * 0.004, abs=1e-4)
+    nats = Loss(0.5, 3.0, 101, 101, is_choice=False)  # of which more than one may be lost
+    assert nats.limit(LEVEL) == pytest.approx(0.5 + 1.6602 * 3, abs=2e-4)
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 500), (6, 9, 700), (40, 44, 1200)])

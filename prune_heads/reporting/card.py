@@ -63,8 +63,9 @@ def model_card(record: Record, folder: Path) -> str:
     title += f" fine-tuned on {words.task_title(task)}" * (record["command"] == "finetune")
     if n_gone := sum(each.count(",") + 1 for each in gone):
         title += f" without {n_gone} attention heads"
-    parts = [
-        f"---\n{_front_matter(record, form.library, task, numbers)}\n---",
+    is_other = "made_from" in record and ("rounding" in record or record["configuration"]["heads"])
+    parts = [  # of a model that computes something else than the one measured, the hub is told no number
+        f"---\n{_front_matter(record, form.library, task, [] if is_other else numbers)}\n---",
         in_markdown(f"# {title}"),
         f"Written by `{made}`, version {libraries['prune-heads']}, with transformers {libraries['transformers']}.",
     ]
@@ -81,7 +82,9 @@ def model_card(record: Record, folder: Path) -> str:
     rows = [{title: row[name] for name, title in columns.items() if name in row} for row in numbers]
     table = Table.of("", rows, {"before pruning": ".4f", "value": ".4f"}).to_markdown().rstrip()
     of = "the checkpoint that this was made from" if "made_from" in record else "this checkpoint"
-    return "\n\n".join([*parts, "## Numbers", table, f"Of {of}, on {words.task_title(task)}."]) + "\n"
+    sizes = {each["split"]: f", {each['n_examples']:,} examples of {each['split']}" for each in record.get("data", ())}
+    on = words.task_title(task) + "".join(sizes.get(name, "") for name in dict.fromkeys(x["split"] for x in numbers))
+    return "\n\n".join([*parts, "## Numbers", table, f"Of {of}, on {on}."]) + "\n"
 
 
 def _front_matter(record: Record, library: str, task: str, numbers: list[dict[str, Any]]) -> str:

@@ -29,8 +29,9 @@ def fit_page(record: Record) -> Page:
 def _said(record: Record) -> Iterator[str]:
     """What is shown, and of the candidate that ended the test what is shown of it, and by how many examples more."""
     asked, n, on = record["configuration"], record["fit"]["n_shown"], record["rows"][0]
-    margin, so = f"{asked['max_loss']:g}", "Not shown" if n is None else "Shown"
+    margin, so, gone = f"{asked['max_loss']:g}", "Not shown" if n is None else "Shown", record["curve"][0]["n_pruned"]
     heads = "some heads. The model stays as it is" if n is None else f"{n} heads, of this model and for such examples"
+    heads += f". {gone} heads were gone before: what was lost by these does not count" * (gone > 0)
     by = f"at {100 * asked['confidence']:g}% confidence, by {on['n_examples']:,} examples of {on['split']}"
     less = f"less than {margin} of {metric_name(record)} is lost"
     yield f"{so} {by}, on which nothing was chosen: {less} without {heads}."

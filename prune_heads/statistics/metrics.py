@@ -29,6 +29,7 @@ class Metric:
     """All that it needs of each prediction, few different whole numbers. Examples that agree in it and in their
     reference are resampled as one cell. None: predictions are scores."""
     each: Numbers | None = None  # whose mean the metric is; None where it is no mean
+    over: Numbers | None = None  # numbers `(m,)` or `(m, k)` whose sum it is divided by, where it is a ratio of sums
     is_share: bool = False  # whether `each` is 0 or 1, so that a difference has an exact test (McNemar)
     undefined: Callable[[Array], str | None] = lambda references: None
     """(references) -> what it needs, where it means nothing on them, whatever is predicted."""
@@ -77,7 +78,7 @@ def mean_of(name: str, each: Numbers, over: Numbers | None = None, **rest: Any) 
         whole = weights @ over(predictions, references)
         return np.asarray(total / np.where(whole > 0, whole, 1)).reshape(len(weights), -1).mean(axis=1)
 
-    return Metric(name, weighted, each=each if over is None else None, **rest)
+    return Metric(name, weighted, each=each if over is None else None, over=over, **rest)
 
 
 def unless(holds: Callable[[Array], Any], said: str) -> Callable[[Array], str | None]:

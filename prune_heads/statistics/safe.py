@@ -50,7 +50,7 @@ class Loss:
     def limit(self, level: float) -> float:
         """The least margin, up to 0.0001, that is shown at this level: an upper confidence limit of the loss."""
         low = max(self.value, 0.0)
-        high = max(low, 1.0) if self.is_choice else low + 1
+        high = max(low, 1.0) if self.is_choice else low + 100 * self.error + 1e-4
         while high - low > 1e-4:
             middle = (low + high) / 2
             low, high = (low, middle) if self.p_value(middle) <= level else (middle, high)
@@ -83,30 +83,36 @@ def loss_of(
         flips = float((change > 0).sum()) / effect, float((change < 0).sum()) / effect
         return Loss(value, sqrt(sum(flips)) / (n / effect), n, n / effect, flips)
     before, after = resampled_values(metric, (first, second), references, seed, _DRAWS, groups=groups)
-    n_units = n if groups is None else int(groups.max()) + 1
-    size = n_units if worth is None else n / worth
-    return Loss(value, float(np.std(after - before, ddof=1)), n, size, is_choice=worth is not None)
+    k = n if groups is None else int(groups.max()) + 1
+    error = float(np.std(after - before, ddof=1)) * sqrt(k / max(k - 1, 1))  # resamples vary less by that
+    is_other = np.any((first != second).reshape(n, -1), axis=1).astype(np.float64)
+    size = k if worth is None else n / worth / design_effect(is_other, groups)
+    return Loss(value, error, n, size, is_choice=worth is not None)
 
 
 def design_effect(values: Array, groups: Array | None) -> float:
     """How many times the variance of the mean of `values`, `(n_examples,)`, grows since examples come in groups.
 
-    At least 1; n examples say as much as n over this if independent (Rao and Scott, 1992, Biometrics 48, 577-585).
+    At least 1; n examples say as much as n over this if independent (Rao and Scott, 1992, Biometrics 48, 577-585). As
+    if one more group, of the mean size of an example's, had changed as a whole: few changes tell little of groups.
     """
-    off = values - values.mean()
-    if groups is None or not off.any():
-        return 1.0
-    k = len(sums := sums_by_group(off, groups))
-    return max(1.0, float(k / (k - 1) * np.square(sums).sum() / np.square(off).sum())) if k > 1 else float(len(off))
+    off, sizes = values - values.mean(), np.ones(1) if groups is None else np.bincount(groups)
+    if groups is None or (k := len(sizes)) == 1:
+        return float(sizes[0])
+    size = float(np.square(sizes).mean() / sizes.mean())
+    squares = k / (k - 1) * np.square(sums_by_group(off, groups)).sum() + size**2
+    return max(1.0, float(squares / (np.square(off).sum() + size)))
 
 
 def worth_of(metric: Metric, answers: Array, references: Array) -> float:
     """What one flipped answer takes from the metric at most, in units of 1/n; at least 1, which it is of a share.
 
-    Every answer is flipped to every other label that occurs; of metrics of other answers than labels it is 1.
+    Every answer is flipped to every other label that occurs. Of metrics of other answers than labels it is 1, or of a
+    ratio of sums, such as the F1 of entities, so much that n over it is Kish's effective number of examples.
     """
     if metric.is_share or metric.cell is None or answers.ndim > 1 or references.ndim > 1:
-        return 1.0
+        sizes = np.ones(1) if metric.over is None else metric.over(answers, references).reshape(len(answers), -1).sum(1)
+        return float(len(sizes) * np.square(sizes).sum() / max(sizes.sum(), 1) ** 2) or 1.0
     cells, counts = joint_counts([answers, references])
     (made, true), labels, k = cells, np.unique(cells), len(counts)
     fewer, more = np.repeat(np.eye(k), len(labels), axis=0), np.eye(k * len(labels))

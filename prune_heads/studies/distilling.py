@@ -43,8 +43,7 @@ class Teacher:
 
     def about(self) -> dict[str, Any]:
         """For records: the temperature, and the weights of the parts of the loss."""
-        weights = {**WEIGHTS, "hidden": WEIGHTS["hidden"] * self.shows_hidden}
-        return {"temperature": self.temperature, "weights": weights}
+        return {"temperature": self.temperature, "weights": WEIGHTS | {"hidden": WEIGHTS["hidden"] * self.shows_hidden}}
 
     def loss(self, own: Tensor, outputs: Any, inputs: Mapping[str, Any]) -> Tensor:
         """Of a batch: the pupil's own by the labels, and the distance of its outputs to the teacher's; see `WEIGHTS`.

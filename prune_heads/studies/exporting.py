@@ -139,9 +139,8 @@ def export_into(
         named = pruning.chosen(choice, gone, None, together) - gone
     if not gone and not named:
         reporter.note("the checkpoint has all its heads and none are named: what is written is the model as it was")
-    asked = {"to": options.to, "dtype": options.dtype, **({"int8": True} if options.int8 else {})}
-    written = {"model": classifier.name, "heads": named.descriptors(), **asked}
-    study.begin(written, **setup.identify_model(classifier))
+    written = {"model": classifier.name, "heads": named.descriptors(), "to": options.to, "dtype": options.dtype}
+    study.begin(written | ({"int8": True} if options.int8 else {}), **setup.identify_model(classifier))
     full = setup.load_model(replace(options, dtype="float32"), Reporter()).model if is_half else None
     with new_directory(folder.output) as made:
         exported = export(classifier, named, target, made, full=full)
@@ -150,8 +149,7 @@ def export_into(
         about = {"n_heads": gone.n_total, "heads_pruned": (gone | named).descriptors()}
         about |= {**exported, "made_from": _made_from(options.model)}
         there = sorted(made.iterdir())
-        about |= {"files": {file.name: file.stat().st_size for file in there}}
-        about |= {"sha256": {x.name: file_digest(x) for x in there}}
+        about |= {"files": {x.name: x.stat().st_size for x in there}, "sha256": {x.name: file_digest(x) for x in there}}
         record = study.record(model.device, to=options.to, **about)
         write_files(made, {RECORD_FILE: record, **files(record)})
     return record
@@ -196,6 +194,7 @@ def export(
         PruneHeadsError: If the heads cannot be pruned, or gates do nothing.
     """
     model, batches = classifier.model, random_batches(classifier)
+    many = getattr(model.config, "problem_type", None) == "multi_label_classification"
     write, tolerance, libraries, rounded = TARGETS[target]
     if model.device.type != "cpu":
         model = copy.deepcopy(model).cpu()
@@ -207,11 +206,10 @@ def export(
         with gated(exact, gates_of(exact, named)):
             return [_logits(exact, batch) for batch in batches]
 
-    expected = under_gates(model)
-    before = n_parameters(model)
+    expected, before = under_gates(model), n_parameters(model)
     written, got = write(model, named, batches, folder)
     parameters = {"before": before, "after": n_parameters(written)}
-    found, worst = _compared(batches, expected, got)
+    found, worst = _compared(batches, expected, got, many)
     if not worst["difference"] <= tolerance * max(1.0, worst["largest_logit"]):
         must = f"what is written --to {target} must give the logits of the model within {tolerance:.0e}"
         said = "on {n_examples} texts of {n_tokens} tokens they are {difference:.2g} apart, of {largest_logit:.2g}"
@@ -225,7 +223,7 @@ def export(
     except (AttributeError, RuntimeError, TypeError) as error:  # as of a model that looks at its weights by itself
         must = f"a {model.config.model_type!r} model must run in {form}"
         raise ExportError(f"{must}; it says {first_line(error)}. Take another form") from error
-    coarse, worst = _compared(batches, expected if full is None else under_gates(full), got)
+    coarse, worst = _compared(batches, expected if full is None else under_gates(full), got, many)
     is_far = worst["difference"] > max(1.0, worst["largest_logit"])
     is_other = 2 * coarse["n_changed"] > coarse["n_answers"] or (is_far and not coarse["n_answers"])  # a score has none
     if is_other or not np.isfinite(worst["difference"]):
@@ -236,7 +234,7 @@ def export(
     return {**about, **found, "rounding": {"form": form, **coarse}}
 
 
-def _compared(batches: Batches, expected: Logits, got: Logits) -> tuple[dict[str, Any], dict[str, Any]]:
+def _compared(batches: Batches, expected: Logits, got: Logits, many: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """How far two models agree, and the row of the batch on which they are most apart.
 
     largest_difference (between two logits), n_answers, n_changed (answers that differ), and checks, one row a batch:
@@ -247,7 +245,7 @@ def _compared(batches: Batches, expected: Logits, got: Logits) -> tuple[dict[str
         sizes = dict(zip(("n_examples", "n_tokens"), next(iter(batch.values())).shape, strict=True))
         largest = float(np.max([np.abs(each).max() for each in wanted]))
         difference = float(np.max([np.abs(a - b).max() for a, b in zip(came, wanted, strict=True)]))
-        chosen = [_answers(each, batch) for each in (wanted, came)]
+        chosen = [_answers(each, batch, many) for each in (wanted, came)]
         answers = {"n_answers": len(chosen[0]), "n_changed": int((chosen[0] != chosen[1]).sum())}
         rows.append({**sizes, "largest_logit": largest, "difference": difference, **answers})
     worst = max(rows, key=lambda row: np.nan_to_num(row["difference"] / max(1.0, row["largest_logit"]), nan=np.inf))
@@ -255,12 +253,13 @@ def _compared(batches: Batches, expected: Logits, got: Logits) -> tuple[dict[str
     return {"largest_difference": max(row["difference"] for row in rows), **sums, "checks": rows}, worst
 
 
-def _answers(outputs: list[NDArray[np.float32]], batch: Mapping[str, Tensor]) -> NDArray[np.int64]:
-    """The place of the largest of the logits, of each text or of each token that is no padding; none of one score."""
+def _answers(outputs: list[NDArray[np.float32]], batch: Mapping[str, Tensor], many: bool) -> NDArray[np.int64]:
+    """Of each text, or token that is no padding, the largest logit; of many labels whether each is there; no score."""
     mask, found = batch.get("attention_mask", torch.empty(0)).numpy() > 0, [np.empty(0, dtype=np.int64)]
     for x in outputs:
-        if x.shape[-1] > 1:
-            found.append((x[mask] if x.ndim == 3 and x.shape[:2] == mask.shape else x).argmax(-1).ravel())
+        if many or x.shape[-1] > 1:
+            rows = x[mask] if x.ndim == 3 and x.shape[:2] == mask.shape else x
+            found.append((rows > 0 if many else rows.argmax(-1)).ravel().astype(np.int64))
     return np.concatenate(found)
 
 
@@ -288,6 +287,5 @@ def random_batches(classifier: Checkpoint) -> list[dict[str, Tensor]]:
 def _logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
     outputs = compared(model(**batch))
     if not all(each.isfinite().all() for each in outputs):
-        must = "the logits of random texts must be finite to be compared"
-        raise NotFiniteError(f"{must}; got NaN or infinity. Check the checkpoint's weights")
+        raise NotFiniteError("logits of random texts must be finite; got NaN or infinity. Check the model's weights")
     return [each.float().numpy() for each in outputs]

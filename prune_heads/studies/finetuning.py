@@ -55,7 +55,7 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
         reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start)
     if recipe.hold_out is not None:
-        task = _holding_out(start, task.of_model(start.model.config), recipe, reporter)
+        task = _holding_out(start, task, recipe, reporter)
     sizes: dict[str, Any] = {"batch_size": setup.batch_size, "max_length": setup.max_length}
     subject = Subject.of(start, task, objective=setup.objective, device=device, **sizes)
     trained_on = load_split(setup, subject, task.spec.score_split, reporter)
@@ -74,8 +74,7 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype, teacher=teacher)
     study.lap("train")
     about: dict[str, Any] = {"task": task.spec.name, "labels": task.spec.labels and list(task.spec.labels)}
-    about["drawn"] = list(start.drawn)
-    about |= {"heads_pruned": pruned.descriptors()} if pruned else {}
+    about |= {"drawn": list(start.drawn), **({"heads_pruned": pruned.descriptors()} if pruned else {})}
     about |= {"distilled": teacher.about()} if teacher is not None else {}
     about |= {"held_out": subject.task.held_out._asdict()} if subject.task.held_out is not None else {}
     found = {"epochs": epochs, "metrics": epochs[-1]["metrics"], "finetuned": fingerprint(subject.model)}
@@ -84,9 +83,9 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
 
 def _holding_out(start: Checkpoint, task: Task, recipe: Recipe, reporter: Reporter) -> Task:
     """The task without the examples that are set aside, which the model's configuration names from now on."""
-    if (held := task.held_out) is not None:
+    if (held := HeldOut.of(start.model.config)) is not None:  # also of another task, which the model must not forget
         must = "--hold-out must not be given for a model that has examples set aside"
-        raise PruneHeadsError(f"{must}, {held.n_examples} of {held.split}. They stay set aside without it")
+        raise PruneHeadsError(f"{must}, {held.n_examples} of {held.split} ({held.task}). They stay so without it")
     task = task.holding_out(recipe.hold_out or 0, recipe.seed)
     held = cast(HeldOut, task.held_out)
     setattr(start.model.config, HELD_OUT_ENTRY, held._asdict())

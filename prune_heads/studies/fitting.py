@@ -21,7 +21,8 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.recovery import check_rescalable
 from prune_heads.runs import Study
-from prune_heads.statistics.safe import Loss, loss_of
+from prune_heads.statistics.groups import FEW_GROUPS
+from prune_heads.statistics.safe import Loss, design_effect, loss_of, worth_of
 from prune_heads.studies.bench import Race, timed
 from prune_heads.studies.changed import changed
 from prune_heads.studies.pruning import counted, point_of, prune, rows_of
@@ -74,8 +75,8 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter) -> Found:
     check_units("what heads are scored and chosen on", [whole])
     _, halves = samples_of({trained: whole}, lab, 2, options.seed, useful=1)
     scored_on, chosen_on = halves[trained]
-    n_fitted = min(len(scored_on.split), MOST_RESCALING)
-    fitted_on = lab.of(scored_on.split.at(range(n_fitted))) if options.rescale else None
+    few = scored_on.split.at(range(min(len(scored_on.split), MOST_RESCALING)))
+    fitted_on = lab.of(few) if options.rescale else None
     said, own = names_of_own(rows)
     on = {"scored_on": identify_split(scored_on.split), "chosen_on": identify_split(chosen_on.split)}
     study.begin(setup, options, own, **lab.identify([test.split]), **on)
@@ -86,8 +87,7 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter) -> Found:
     study.lap("score")
     criterion, candidates, found = search.candidates({name: each.scores for name, each in scored.items()})
     listed: list[Record] = [{"n_pruned": len(mask), "heads_pruned": mask.descriptors()} for mask in candidates]
-    for row, mask in zip(listed, candidates, strict=True):
-        loss = search.loss(mask)
+    for row, mask, loss in zip(listed, candidates, map(search.loss, candidates), strict=True):
         row |= {"saved": save(mask), "chosen": {"lost": loss.value, "error": loss.error}}
     study.lap("search")  # the candidates are fixed: from here on the test is looked at
     base, none = test.of(gone), {"before": n_parameters(subject.model), "pruned": 0}
@@ -105,7 +105,7 @@ def fit(setup: Setup, options: Fitting, reporter: Reporter) -> Found:
             if row["verdict"] != "kept":
                 break
             row |= _speed(chosen_on, subject.classifier.model, model) if options.budget == "milliseconds" else {}
-            if max(row.get("speeds", [1])) >= best[0].get("speed", 0):  # no run tells it to be slower
+            if max(row.get("speeds", [1])) >= max(each.get("speed", 0) for each in listed):  # by no run slower
                 best = row, mask, kept, parameters, model
     study.lap("test")
     if n_seen:
@@ -135,15 +135,19 @@ def _check(test: Predictions, options: Fitting, costs: Record) -> None:
     if budget in _WHAT and costs["multiply_adds"] is None:
         raise UnfitError(f"--budget {budget} needs multiply-adds, which are not known of this model. Take parameters")
     test.check_defined()
+    if not (test.objective.chooses or test.objective.generates) and test.n_units < FEW_GROUPS:
+        must = f"a loss of {test.measure.name} must be tested on {FEW_GROUPS} examples or groups at least"
+        raise DataError(f"{must}; {test.split.name} has {test.n_units}. Take more examples")
     _check_size(test, options, 1.0 if test.measure.is_share else None)
 
 
 def _check_size(test: Predictions, options: Fitting, worth: float | None) -> None:
     """Refuse too few examples to show a loss under the margin even if no answer changes; `worth` as of `loss_of`."""
     n, margin = len(test.references), options.max_loss
-    can = margin if worth is None else Loss(0, 0, n, n / worth, (0, 0)).limit(1 - options.confidence)
+    n_worth = n / (worth or 1) / design_effect(np.zeros(n), test.groups)
+    can = margin if worth is None else Loss(0, 0, n, n_worth, (0, 0)).limit(1 - options.confidence)
     if can > margin + 1e-4:
-        n_least = ceil(n * log1p(-can) / log1p(-margin))
+        n_least = ceil(n * log1p(-min(can, 0.99)) / log1p(-margin))
         must = f"to show a loss under {margin:g}, about {n_least:,} examples must be there"
         got = f"{test.split.name} has {n:,}, which show {ceil(1e4 * can) / 1e4:g} if no answer changes"
         raise DataError(f"{must}; {got}. Allow a larger --max-loss, or take more examples")
@@ -164,8 +168,8 @@ def _tested(search: Search, test: Predictions, base: Kept, kept: Kept) -> Record
     """What a candidate loses on the test, and whether that is shown to be small; if not, what is, and by how many."""
     margin, level = search.options.max_loss, 1 - search.options.confidence
     answers = test.answers(base), test.answers(kept)
-    how: dict[str, Any] = {"seed": search.options.seed, "groups": test.groups, "worth": search.worth}
-    loss = loss_of(test.measure, *answers, test.references, **how)
+    worth = search.worth and worth_of(test.measure, answers[0], test.references)  # labels may be rarer than in training
+    loss = loss_of(test.measure, *answers, test.references, search.options.seed, test.groups, worth)
     p_value, within = loss.p_value(margin), test.kept_within(margin, *answers, search.options.seed)
     within["verdict"] = "kept" if p_value <= level else "lost" if within["high"] < -margin else "open"
     row = {"value": test.metric_of(kept), "lost": loss.value, "error": loss.error, **within, "p_value": p_value}
@@ -192,4 +196,5 @@ def _speed(texts: Predictions, original: PreTrainedModel, model: PreTrainedModel
 
 def _inputs(split: Split) -> list[str]:
     """Of each example what the model is given, as a text."""
-    return list(map(repr, zip(*(column for name, column in split.columns.items() if name != "label"), strict=True)))
+    columns = [column for name, column in split.columns.items() if name != "label"]
+    return [repr([getattr(cell, "fingerprint", cell) for cell in row]) for row in zip(*columns, strict=True)]

@@ -41,9 +41,8 @@ def rescaled(model: nn.Module, whole: nn.Module, examples: Predictions, mask: He
         reporter.note(f"rescaling raised the loss on {examples.split.name} {said}: better prune without --rescale")
     factors = []
     for block, fitted, keep in zip(attention_blocks(model), fits, mask.keep(), strict=True):
-        found = [1.0] * block.n_heads if fitted is None else fitted.tolist()
-        of_head = dict(zip(block.original_heads, found, strict=True))
-        factors.append([of_head[head] if is_kept else None for head, is_kept in enumerate(keep.tolist())])
+        of = dict(zip(block.original_heads, [1.0] * block.n_heads if fitted is None else fitted.tolist(), strict=True))
+        factors.append([of[head] if is_kept else None for head, is_kept in enumerate(keep.tolist())])
     about = {"split": examples.split.name, "n_examples": batches.n_examples}
     return {**about, "loss": {"pruned": before, "rescaled": after}, "factors": factors}
 

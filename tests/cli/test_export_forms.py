@@ -170,6 +170,15 @@ def test_what_answers_otherwise_is_refused_and_nothing_is_left(refused, checkpoi
     )
 
 
+def test_of_many_labels_each_is_an_answer():
+    """Of two texts the first has one label more in 8 bits, though its largest logit is the same."""
+    batch = {"attention_mask": torch.ones(2, 5)}
+    expected, got = (np.array([[2.0, second, -1.0], [-3.0, 1.0, -1.0]], dtype=np.float32) for second in (-0.1, 0.1))
+    for many, counts in ((True, (6, 1)), (False, (2, 0))):
+        found, _ = exporting._compared([batch], [[expected]], [[got]], many)
+        assert (found["n_answers"], found["n_changed"]) == counts
+
+
 @pytest.mark.parametrize("wrong", [np.nan, 50.0])
 def test_a_score_has_no_answer_but_must_not_be_far_off(wrong, tmp_path, monkeypatch):
     from prune_heads.checkpoints import Checkpoint
@@ -222,10 +231,17 @@ def test_an_export_knows_what_its_checkpoint_came_from(invoke, json_of, refused,
     assert report["made_from"] == made
     again = json_of(invoke("export", tmp_path / "out", "--to", "torch-int8", "--output", tmp_path / "more", "--json"))
     assert again["made_from"] == {**made, "command": "export", "identity_hash": report["identity_hash"]}
-    card = ModelCard.load(tmp_path / "more" / "README.md")
-    (result,) = card.data.eval_results
+    cards = [ModelCard.load(tmp_path / name / "README.md") for name in ("out", "more")]
+    (result,) = cards[0].data.eval_results
     assert (result.metric_type, result.metric_value, result.dataset_type) == ("accuracy", row["pruned"], "sst2")
-    assert card.data.library_name == "prune-heads"
+    assert [card.data.library_name for card in cards] == ["transformers", "prune-heads"]
+    words = ("export", source, "--to", "dense", "--heads", "1:1", "--output", tmp_path / "fewer")
+    assert invoke(*words).exit_code == 0
+    # In 8 bits or with fewer heads it computes something else than was measured.
+    for card in (cards[1], ModelCard.load(tmp_path / "fewer" / "README.md")):
+        assert card.data.eval_results is None
+        assert f"| {row['pruned']:.4f} |" in card.text
+        assert "Of the checkpoint that this was made from" in card.text
     (tmp_path / "run" / "record.json").write_text("{")
     said = refused("export", source, "--to", "dense", "--output", tmp_path / "third")
     assert "the record of the checkpoint must be a JSON file" in said

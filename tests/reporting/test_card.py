@@ -49,6 +49,7 @@ def test_the_card_of_a_run_has_its_numbers_and_loads_its_model(mode, invoke, on_
     assert (result.dataset_split, result.metric_type, result.metric_value) == ("validation", "accuracy", row["pruned"])
     assert f"| validation | accuracy | {row['base']:.4f} | {row['pruned']:.4f} |" in text
     assert HEADS in text
+    assert text.endswith(f"\n\nOf this checkpoint, on SST-2, {row['n_examples']} examples of validation.\n")
     assert "# tiny without 7 attention heads" in text
     model = loaded(folder, monkeypatch)
     assert fingerprint(model) == fingerprint(load_pruned(folder))
