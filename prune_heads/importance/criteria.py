@@ -160,6 +160,7 @@ class Criterion(NamedTuple):
     paper: str = ""  # where it comes from
     cost: str = ""  # passes over the scoring examples, of N heads
     has_error: bool = False  # whether scores come with a standard error
+    is_signed: bool | None = False  # whether below 0 the model is better without; None: where a score is below 0
 
     @property
     def needs_data(self) -> bool:

@@ -97,7 +97,7 @@ def own_criterion(function: Callable[[Examples], Any], name: str = "", source: b
 
     summary = (inspect.getdoc(function) or "a criterion of one's own").partition("\n")[0]
     known = hashlib.sha256(source).hexdigest() if source else None
-    return Criterion(score, "examples", summary, name, known, draws=True)
+    return Criterion(score, "examples", summary, name, known, draws=True, is_signed=None)
 
 
 def _fitted(found: Any, gone: HeadMask, name: str) -> HeadScores:
