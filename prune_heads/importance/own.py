@@ -91,7 +91,7 @@ def own_criterion(function: Callable[[Examples], Any], name: str = "", source: b
             return _fitted(function(examples), examples.gone, name)
         except PruneHeadsError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             why = f"it failed with {type(error).__name__}: {first_line(error)}"
             raise CriterionError(f"the criterion {name} must give the scores of the heads; {why}") from error
 
@@ -116,7 +116,8 @@ def _fitted(found: Any, gone: HeadMask, name: str) -> HeadScores:
     there = np.concatenate([*gone.keep(), np.zeros(0, dtype=bool)])
     errors = None if found.standard_error is None else np.concatenate(found.standard_error)[there]
     scores = HeadScores.of_the_rest(found.flat()[there], gone, errors)
-    if bad := [head for head in ~gone if not np.isfinite(scores.values[head[0]][head[1]])]:
-        first = HeadMask(gone.n_heads, frozenset(bad[:1]))
-        raise CriterionError(f"the criterion {name} must give finite scores; that of head {first} is not")
+    for what, of in (("scores", scores.values), ("standard errors", scores.standard_error or scores.values)):
+        if bad := [head for head in ~gone if not np.isfinite(of[head[0]][head[1]])]:
+            first = HeadMask(gone.n_heads, frozenset(bad[:1]))
+            raise CriterionError(f"the criterion {name} must give finite {what}; that of head {first} is not")
     return scores
