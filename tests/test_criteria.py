@@ -337,7 +337,7 @@ def test_the_gate_gradient_is_taylor_by_the_weights_of_the_output(scored, models
 
 
 def test_gradients_of_batches_are_summed_in_float32(own_store, monkeypatch):
-    """A sum in bfloat16 would forget what small batches add: by 4% of these."""
+    """A sum in bfloat16 would forget what small batches add: by 1% of these."""
     model, real, products = small("llama", layers=1, heads=2, kv_heads=2).bfloat16(), gnorm._norms, []
 
     def norms(*given):
