@@ -199,10 +199,11 @@ class HeadScores:
         return np.concatenate([*self.values, np.zeros(0)])
 
     def check_finite(self, what: str, cure: str = "", error: type[Exception] = NotFiniteError) -> Self:
-        """Itself; an `error` names the first head whose score is NaN or infinite, since it has no place in an order."""
-        if bad := [head for head in ~self.gone if not np.isfinite(self.values[head[0]][head[1]])]:
-            first = HeadMask(self.n_heads, frozenset(bad[:1]))
-            raise error(f"{what} must be finite to be put in order; that of head {first} is not{cure}")
+        """Itself; an `error` names the first head whose score, which gives its place, or its error is not finite."""
+        for must, rows in (("be finite to be put in order", self.values), ("have finite errors", self.standard_error)):
+            if bad := [head for head in ~self.gone if rows and not np.isfinite(rows[head[0]][head[1]])]:
+                first = HeadMask(self.n_heads, frozenset(bad[:1]))
+                raise error(f"{what} must {must}; that of head {first} is not{cure}")
         return self
 
     @classmethod

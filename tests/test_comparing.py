@@ -1,6 +1,7 @@
 """Comparisons of criteria: the yardsticks by other computations, what trials share, and what is left out."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ from prune_heads.paper import published
 from prune_heads.progress import Reporter
 from prune_heads.reporting.claims import claims_table
 from prune_heads.reporting.comparison import comparison_page, mean_difference, summaries
+from prune_heads.reporting.figures import comparison as drawn
 from prune_heads.reporting.figures.comparison import cost_figure, curves_figures
 from prune_heads.runs import Study
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import area_under_curve, holm
 from prune_heads.studies.comparing import BeginTrials, Ground, subjects_of, sweep_of
-from prune_heads.studies.scoring import Lab, score
+from prune_heads.studies.scoring import Lab, note_oracle, score
 from prune_heads.studies.yardsticks import comparison, judge, recall
 
 OPTIONS = Comparing(("gradient", "magnitude"), score_samples=3, score_examples=12, draws=4, steps=4, random_masks=6)
@@ -139,6 +141,30 @@ def test_a_criterion_without_a_definition_is_left_out_with_a_note(store, tmp_pat
 
 
 @pytest.mark.slow
+def test_where_no_criterion_is_defined_there_is_nothing_to_compare(store, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from prune_heads.errors import UnfitError\ndef never(examples):\n    raise UnfitError('not of this model')\n"
+    )
+    options = replace(OPTIONS, criterion=(f"{tmp_path}/own.py:never",), score_samples=2)
+    with pytest.raises(UnfitError, match="some criterion must be defined for some model"):
+        compared(tmp_path / "sweep", [(replace(SETUP, store=store), options, "")])
+
+
+@pytest.mark.parametrize("name", ["ablation", "greedy", "magnitude"])
+def test_an_order_by_answers_that_judge_it_is_said_to_flatter(name):
+    split, reporter = SimpleNamespace(name="validation"), Reporter()
+    note_oracle(name, split, [split], reporter)
+    assert any("flatters" in note for note in reporter.notes) == (name != "magnitude")
+
+
+def test_each_subject_has_a_figure_of_its_own(monkeypatch):
+    monkeypatch.setattr(drawn, "_curves", lambda subject: subject["name"])
+    names = ["my_model on sst2", "my-model on sst2", "mini on sst2"]
+    found = curves_figures({"subjects": [{"name": name} for name in names]})
+    assert list(found.values()) == names
+
+
+@pytest.mark.slow
 def test_subjects_and_seeds_are_summed_up(store, tmp_path):
     """Two of a group count as one; the set on which all were compared comes first."""
     wider = replace(OPTIONS, criterion=("magnitude", "gradient"), score_samples=2, draws=2, steps=2, random_masks=4)
@@ -195,9 +221,9 @@ HEADS = {"dead": "1:1,2", "noise": "1:3", "copies": "2:1,2", "feature": "2:3", "
 PLANTS = [(kind, mask(heads)) for kind, heads in HEADS.items()]
 
 
-def found_by(*rows):
+def found_by(*rows, is_signed=None):
     scores = HeadScores(tuple(np.array(row, dtype=float) for row in rows))
-    return {kind: each["found"] for kind, each in recall(PLANTS, [scores], mask("")).items()}
+    return {kind: each["found"] for kind, each in recall(PLANTS, [scores], mask(""), is_signed).items()}
 
 
 def test_a_perfect_order_finds_every_plant():
@@ -210,10 +236,25 @@ def test_dead_heads_of_a_criterion_with_negative_scores_are_those_that_change_no
     assert found_by([9, 9, -0.1, 0.1], [0.1, 0.2, 9, 9])["dead"] == 0
 
 
+def test_an_order_below_zero_is_no_sign():
+    """Log alpha of dead heads is the lowest of all, far from 0; and rounding takes the score of an even map below 0."""
+    learned = found_by([-4, -4, -3, -2], [-1, 1, 3, 3], is_signed=False)
+    assert learned == {"dead": 2, "copies": 1, "feature": 1, "rare": 1}
+    assert "noise" not in found_by([-3e-8, -3e-8, 0.5, 0.2], [0.1, 0.3, 0.6, 0.9], is_signed=False)
+    assert found_by([0, 0, 5, 0.4], [0.1, 2, 9, 8], is_signed=True)["noise"] == 0  # asked all the same
+
+
+def test_signed_criteria_are_those_of_effects():
+    signed = {name for name, row in CRITERIA.items() if row.is_signed}
+    effects = {"ablation", "integrated-gradients", "second-order", "row-sums", "screened", "regression", "shapley"}
+    assert signed == effects | {"causal-gates"}
+
+
 def test_plants_are_missed_where_they_should_be():
     blind = found_by([5, 6, 7, 8], [0, 1, 2, 3])  # the copies first of all, dead heads late
     assert blind == {"dead": 0, "copies": 0, "feature": 0, "rare": 0}  # no negative score: not asked for noise
-    halves = recall(PLANTS, [HeadScores((np.zeros(4), np.ones(4))), HeadScores((np.ones(4), np.zeros(4)))], mask(""))
+    both = [HeadScores((np.zeros(4), np.ones(4))), HeadScores((np.ones(4), np.zeros(4)))]
+    halves = recall(PLANTS, both, mask(""), None)
     assert halves["dead"] == {"found": 1.0, "n": 2}
 
 

@@ -253,6 +253,10 @@ def test_scores_of_ones_own_may_be_flat_or_rows(ev, given):
     [
         (FLAT[:11], "a score for each head, 12 of them, .*; got 11"),
         (np.where(FLAT == 6, np.nan, FLAT), "must be finite to be put in order; that of head 2:3 is not"),
+        (
+            HeadScores.from_flat(FLAT, (4, 4, 4), np.where(FLAT == 6, np.inf, FLAT)),
+            "must have finite errors; that of head 2:3 is not",
+        ),
         (None, "TypeError"),
         (["a"] * 12, "could not convert string"),
         (HeadScores((np.zeros(4), np.zeros(4))), "got 8"),
@@ -261,6 +265,14 @@ def test_scores_of_ones_own_may_be_flat_or_rows(ev, given):
 def test_what_are_no_scores_of_the_heads_is_refused(ev, given, said):
     with pytest.raises(CriterionError, match=said):
         ev.score(lambda examples: given)
+
+
+def test_a_criterion_that_exits_fails_in_a_line(ev):
+    def leaves(examples):
+        raise SystemExit(3)
+
+    with pytest.raises(CriterionError, match="must give the scores of the heads; it failed with SystemExit: 3"):
+        ev.score(leaves)
 
 
 def test_what_cannot_be_called_is_no_criterion(ev):

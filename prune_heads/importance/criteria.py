@@ -159,6 +159,7 @@ class Criterion(NamedTuple):
     paper: str = ""  # where it comes from
     cost: str = ""  # passes over the scoring examples, of N heads
     has_error: bool = False  # whether scores come with a standard error
+    is_signed: bool | None = False  # whether below 0 the model is better without; None: where a score is below 0
 
     @property
     def needs_data(self) -> bool:
@@ -185,8 +186,8 @@ def ablation(examples: Examples) -> HeadScores:
     predictions = examples.predictions
     masks = asked_masks(predictions, examples.masked)
     if examples.response == "likelihood":
-        before, *after = examples.responses(masks).T
-        lost = np.stack([before - each for each in after], axis=1)
+        of = examples.responses(masks)
+        lost = of[:, :1] - of[:, 1:]
         return HeadScores.of_the_rest(lost.mean(axis=0), masks[0], standard_error(lost))
     found = predict_masks(predictions, masks)
     for mask in masks:
@@ -194,8 +195,8 @@ def ablation(examples: Examples) -> HeadScores:
     base, *without = (predictions.metric_of(found[mask]) for mask in masks)
     errors, each = None, predictions.measure.each
     if each is not None:
-        before, *after = (each(predictions.answers(found[m]), predictions.references) for m in masks)
-        errors = standard_error(np.stack([before.astype(float) - one for one in after], axis=1))
+        of = np.stack([each(predictions.answers(found[m]), predictions.references) for m in masks], axis=1)
+        errors = standard_error(of[:, :1].astype(float) - of[:, 1:])
     return HeadScores.of_the_rest(np.subtract(base, without), masks[0], errors)
 
 

@@ -62,8 +62,9 @@ def _greedy(examples: Examples, name: str, *, is_published: bool = False) -> Hea
             total = list[Any]()
             for batch in (each.to(device) for each in batches):
                 with gated(model, gates_of(model, gone), stand_in(model, batches, batch.index)):
-                    moved = torch.autograd.grad(loss(model(**batch.inputs), batch), weights, materialize_grads=True)
-                found = _norms(blocks, dict(zip(weights, moved, strict=True))) if is_published else moved
+                    slopes = torch.autograd.grad(loss(model(**batch.inputs), batch), weights, materialize_grads=True)
+                moved = dict(zip(weights, map(Tensor.float, slopes), strict=True))  # sums in bfloat16 lose the rest
+                found = _norms(blocks, moved) if is_published else moved.values()
                 total = [a + b for a, b in zip(total, found, strict=True)] if total else list(found)
                 progress(len(batch.index))
             norms = total if is_published else _norms(blocks, dict(zip(weights, total, strict=True)))

@@ -255,7 +255,7 @@ def l2(scores: HeadScores) -> HeadScores:
 def min_max(scores: HeadScores) -> HeadScores:
     """All heads that are there mapped to 0 (least) to 1 (most important); equal scores all become 0."""
     flat = scores.flat()[np.concatenate([*scores.gone.keep(), np.zeros(0, dtype=bool)])]
-    low, high = flat.min(initial=np.inf), flat.max(initial=-np.inf)
+    low, high = (flat.min(), flat.max()) if len(flat) else (0.0, 0.0)
     return _scaled(scores, low, [high - low if high > low else 1.0] * len(scores.values))
 
 

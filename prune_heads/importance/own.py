@@ -91,13 +91,13 @@ def own_criterion(function: Callable[[Examples], Any], name: str = "", source: b
             return _fitted(function(examples), examples.gone, name)
         except PruneHeadsError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             why = f"it failed with {type(error).__name__}: {first_line(error)}"
             raise CriterionError(f"the criterion {name} must give the scores of the heads; {why}") from error
 
     summary = (inspect.getdoc(function) or "a criterion of one's own").partition("\n")[0]
     known = hashlib.sha256(source).hexdigest() if source else None
-    return Criterion(score, "examples", summary, name, known, draws=True)
+    return Criterion(score, "examples", summary, name, known, draws=True, is_signed=None)
 
 
 def _fitted(found: Any, gone: HeadMask, name: str) -> HeadScores:

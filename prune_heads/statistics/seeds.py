@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from prune_heads.statistics.joint import RELATIVE
 from prune_heads.statistics.metrics import Array
 
 
@@ -29,7 +30,7 @@ def crossed(
     With the variance S between the k seeds, and over resamples of the examples the variance M of the mean and the mean
     variance R of what each seed differs from it (times k / (k - 1)), the mean has the variance
 
-        S / k + max(M - R / k, 0).
+        S / k + max(M - R / k, 0); M where all seeds have one value, which may be by chance.
 
     Of a mean of n examples that is (MS_seeds + MS_examples - MS_rest) / (k n) of the analysis of variance. Degrees of
     freedom are Satterthwaite's: k - 1 where seeds decide, which would be too cautious where examples do (Hillis, 2007,
@@ -50,7 +51,9 @@ def crossed(
     of_samples = n_units / (n_units - 1)  # a resample of n varies by a share of (n - 1) / n of what samples do
     middle = draws.mean(axis=0)
     rest = of_samples * float((draws - middle).var(axis=1).sum()) / (k - 1)
-    seeds, examples = float(np.var(values, ddof=1)), max(of_samples * float(middle.var()) - rest / k, 0.0)
+    seeds, examples = float(np.var(values, ddof=1)), of_samples * float(middle.var())
+    if np.ptp(values) > RELATIVE * np.abs(values).max():
+        examples = max(examples - rest / k, 0.0)
     mean, own = (float(np.mean(values)), seeds / k) if value is None else (value, seeds)
     variance, tail = own + examples, (1 - confidence) / 2
     if variance <= 0:

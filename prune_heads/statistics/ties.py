@@ -37,7 +37,7 @@ def letters(names: Sequence[str], differ: Collection[frozenset[str]]) -> dict[st
     """Name -> its letters; two names have one in common just where they are not among the pairs that differ.
 
     The insert-and-absorb algorithm of a compact letter display (Piepho, 2004, J. Comp. Graph. Stat. 13, 456-466), by
-    the order of the names: those best first have `a`.
+    the order of the names: those best first have `a`. A letter is one character, also after `Z`.
     """
     sets = [frozenset(names)]
     for pair in sorted(differ, key=sorted):
@@ -45,7 +45,7 @@ def letters(names: Sequence[str], differ: Collection[frozenset[str]]) -> dict[st
         sets = [each for each in parts if not any(each < other for other in parts)]
     place = {name: i for i, name in enumerate(names)}
     sets.sort(key=lambda each: sorted(place[name] for name in each))
-    found = [letter * n for n in range(1, 1 + -(-len(sets) // 26)) for letter in string.ascii_lowercase]
+    found = [*string.ascii_letters, *filter(str.isalpha, map(chr, range(0xC0, 0x400 + 4 * len(sets))))]
     return {name: "".join(letter for letter, each in zip(found, sets, strict=False) if name in each) for name in names}
 
 

@@ -146,8 +146,7 @@ class Ground:
             examples = self._shared[1]
             examples.spent.clear()
         try:
-            on = self.samples[sample]
-            scores = score(self.lab.subject, scoring, on, criterion=row, asked=examples).scores
+            scores = score(self.lab.subject, scoring, self.samples[sample], criterion=row, asked=examples).scores
         except (UnfitError, UnsupportedModelError) as error:
             return {**found, "unfit": str(error)}
         seconds = {"score": round(time.perf_counter() - start, 3)}

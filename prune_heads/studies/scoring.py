@@ -70,7 +70,7 @@ def names_of_own(rows: Mapping[str, Criterion]) -> tuple[dict[str, str], dict[st
 
 def note_oracle(criterion: str, split: Split, reported: Sequence[Split], reporter: Reporter) -> None:
     """Say so where heads are put in order by the very answers that the order is judged by."""
-    if criterion_of(criterion).looks_at == "answers" and split.name in [each.name for each in reported]:
+    if criterion_of(criterion).looks_at in ("answers", "masks") and split.name in [each.name for each in reported]:
         why = f"heads are ordered by what was measured on {split.name}, which is reported on too"
         reporter.note(f"{criterion}: {why}: an oracle, which flatters")
 

@@ -8,7 +8,7 @@ from statistics import mean
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.errors import PruneHeadsError, RunError
+from prune_heads.errors import PruneHeadsError, RunError, UnfitError
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.files import read_json
 from prune_heads.heads import HeadMask, HeadScores
@@ -43,6 +43,7 @@ def comparison(
 
     Raises:
         RunError: If a trial is of another model or other data than there are now, or `planted.json` is damaged.
+        UnfitError: If no criterion is defined for any of the subjects.
         PruneHeadsError: If a model or data cannot be loaded.
     """
     judged, scores, seconds = list[Record](), dict[str, dict[str, Rows]](), dict[str, Record]()
@@ -59,6 +60,8 @@ def comparison(
             raise RunError(f"{must}; they have changed. Name another --output")
         record, scores[subject.name] = judge(subject, ground, found)
         judged.append(record)
+    if not any(each["gain"] for subject in judged for each in subject["criteria"]):
+        raise UnfitError("some criterion must be defined for some model and its task; the notes say why none is")
     groups = dict.fromkeys(subject.group for subject in subjects if subject.group)
     seeds = [[subject.name for subject in subjects if subject.group == group] for group in groups]
     agree = [{"subjects": names, "agrees": _of_seeds([scores[name] for name in names])} for names in seeds]
@@ -118,7 +121,7 @@ def judge(subject: Subject, ground: Ground, found: Mapping[str, Sequence[Record]
             tell = partial(foreseen, flat[name] @ closed.T, sizes=n_closed, is_disjoint=is_disjoint)
             about["additive"] = {key: tell(loss) for key, loss in losses.items()}
             about["agrees"] = agreement(flat[name])
-            about["recall"] = plants and recall(plants, scores[name], gone)
+            about["recall"] = plants and recall(plants, scores[name], gone, rows[name].is_signed)
             about["passes"] = {way: mean(each["passes"][way] for each in found[name]) for way in about["passes"]}
         line = line_of(({}, scores.get(name, [NONE])[0], orders[name]), [measured], options.steps)
         criteria.append({**about, "points": line["points"]})
@@ -143,18 +146,20 @@ def _planted(subject: Subject, gone: HeadMask) -> list[tuple[str, HeadMask]] | N
         raise RunError(f"{must}; it does not ({type(error).__name__}: {error})") from error
 
 
-def recall(plants: Sequence[tuple[str, HeadMask]], scores: Sequence[HeadScores], gone: HeadMask) -> Record:
+def recall(
+    plants: Sequence[tuple[str, HeadMask]], scores: Sequence[HeadScores], gone: HeadMask, is_signed: bool | None
+) -> Record:
     """Kind of plant -> how many were `found` of `n`, the mean over samples.
 
     So many heads may go: those that are dead or only add noise, and one of each two copies; so many are needed: those
     that carry a feature, or are needed by few examples. Dead heads and noise are found among as many of the lowest
     scores, needed heads among as many of the highest; two copies are found where not both are among the lowest.
-    A criterion without a negative score cannot say that a head is better gone, and is not asked for noise. Of one that
-    has some, dead heads are found among the scores nearest to 0, for it puts harmful heads before them.
+    A criterion that is not signed cannot say that a head is better gone, and is not asked for noise. By one that is,
+    dead heads are found among the scores nearest to 0, for it puts harmful heads before them.
     """
     sizes = [1 if kind == _COPIES else len(heads) for kind, heads in plants]
+    is_signed = any((each.flat() < 0).any() for each in scores) if is_signed is None else is_signed
     n_needed = sum(n for n, (kind, _) in zip(sizes, plants, strict=True) if kind in _NEEDED)
-    is_signed = any((each.flat() < 0).any() for each in scores)
     found: Record = {kind: {"found": 0.0, "n": 0} for kind, _ in plants if kind != "noise" or is_signed}
     for n, (kind, heads) in zip(sizes, plants, strict=True):
         if kind in found:

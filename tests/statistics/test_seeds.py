@@ -53,6 +53,14 @@ def test_nothing_varies_or_there_is_one_alone():
             crossed(np.zeros(k), np.zeros((k, 4)), n)
 
 
+def test_seeds_that_are_alike_by_chance_do_not_make_a_number_sure():
+    """Areas of 20 answers may be equal on these examples and differ on others: then the examples alone decide."""
+    draws = np.random.default_rng(0).normal(size=(2, 400)) / 10
+    found, m = crossed(np.full(2, 0.1), draws, 20), draws.mean(axis=0).var() * 20 / 19
+    assert draws.std() ** 2 > 1.5 * m  # so that M - R / k would be about 0
+    assert found.high - found.value == pytest.approx(_quantile(19) * m**0.5)
+
+
 def covered(n_runs, regime, is_share):
     """How often intervals hold the mean that other seeds and examples have, and the seeds' share of the variance."""
     seeds, examples, rest = REGIMES[regime]

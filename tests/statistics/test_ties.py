@@ -24,6 +24,16 @@ def test_two_names_share_a_letter_just_where_they_do_not_differ(differ):
     assert "a" in found[NAMES[0]]
 
 
+def test_letters_are_one_character_each_however_many():
+    """Six pairs that differ leave 64 largest sets without one: of "aa" a reader could not say whether it has "a"."""
+    pairs = [frozenset(pair) for pair in zip("abcdef", "ghijkl", strict=True)]
+    found = letters("abcdefghijkl", pairs)
+    assert len({*"".join(found.values())}) == 64
+    assert all(len(each) == 32 == len({*each}) for each in found.values())
+    assert {*found["a"]} & {*found["b"]}
+    assert not {*found["a"]} & {*found["g"]}
+
+
 def test_letters_do_not_depend_on_the_order_of_the_pairs():
     pairs = [frozenset(pair) for pair in combinations(NAMES, 2)][::2]
     assert letters(list(NAMES), pairs) == letters(list(NAMES), pairs[::-1])

@@ -68,7 +68,9 @@ def _points(axes: Axes, summary: Summary) -> None:
 
 def curves_figures(record: Record) -> dict[str, Figure]:
     """Name of a file -> the curves of a subject: criteria of a kind a panel, each beside the band of random orders."""
-    return {f"curves-{re.sub('[^A-Za-z0-9]+', '-', each['name'])}": _curves(each) for each in record["subjects"]}
+    names = [re.sub("[^A-Za-z0-9]+", "-", each["name"]) for each in record["subjects"]]
+    names = [name + f"-{i + 1}" * (names.index(name) < i) for i, name in enumerate(names)]
+    return {f"curves-{name}": _curves(each) for name, each in zip(names, record["subjects"], strict=True)}
 
 
 def _curves(subject: Record) -> Figure:
