@@ -62,7 +62,7 @@ def model_card(record: Record, folder: Path) -> str:
     made = f"prune-heads {record['command']}{' --to ' + record['to'] if 'to' in record else ''}"
     title += f" fine-tuned on {words.task_title(task)}" * (record["command"] == "finetune")
     if n_gone := sum(each.count(",") + 1 for each in gone):
-        title += f" without {n_gone} attention heads"
+        title += f" without {n_gone} attention head{'s' * (n_gone > 1)}"
     parts = [
         f"---\n{_front_matter(record, form.library, task, numbers)}\n---",
         in_markdown(f"# {title}"),
