@@ -78,7 +78,7 @@ class Predictions:
         """The same, padded as the model takes it."""
         batches = unseen(self.subject.model, self.tokens)
         if batches.batch_size < self.tokens.batch_size:
-            why = "examples run one at a time, for in a batch this model sees more than the example"
+            why = "examples run one at a time, because in a batch an answer would depend on the other texts"
             self.reporter.note(f"{self.split.name}: {why}")
         return replace(batches, replacement=self.replacement)
 

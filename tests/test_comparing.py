@@ -8,7 +8,7 @@ import pytest
 
 from prune_heads.errors import RunError, UnfitError
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.files import write_json
+from prune_heads.files import read_json, write_json
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import CRITERIA, criteria
 from prune_heads.options import Comparing, Scoring, Setup
@@ -304,3 +304,10 @@ def test_a_verdict_goes_by_the_interval(record, value, verdict):
     without = [each for each in subject["criteria"] if each["criterion"] != "magnitude"]
     rows = claims_table({"subjects": [{**subject, "pairs": [pair], "criteria": without}]}).values()
     assert [(row["claim"], row["verdict"]) for row in rows] == [("Michel's score beats random orders", verdict)]
+
+
+def test_in_a_terminal_several_subjects_have_their_means_and_the_notes_of_what_is_shown(request):
+    record = read_json(request.config.rootpath / "results" / "compare-mini" / "record.json", "a record")
+    wide, narrow = (" ".join(comparison_page(record, narrow=is_narrow).to_markdown().split()) for is_narrow in (0, 1))
+    assert [said for said in ("ties", "sums", "in table.md") if said in wide] == ["ties", "sums"]
+    assert [said for said in ("ties", "sums", "in table.md") if said in narrow] == ["in table.md"]

@@ -154,7 +154,7 @@ def test_what_is_said_of_all_heads_is_of_the_table(checkpoint, tmp_path):
     assert sum(shares) == pytest.approx(4, abs=1e-9)
     n_changed = np.add(*([*changed[side][0], *changed[side][2]] for side in ("to_right", "to_wrong")))
     n_few = int((n_changed < 20).sum())
-    assert about["few"] == (f"of {n_few} of 8 heads fewer than 20 answers change" if n_few else None)
+    assert about["few"] == (f"fewer than 20 answers change for {n_few} of 8 heads" if n_few else None)
 
 
 def test_random_masks_by_hand(setup):

@@ -137,7 +137,9 @@ def test_older_records_are_shown_and_the_page_says_what_they_lack(name, written,
     data = written(request.config.rootpath / "results" / name)
     how = [each["how"] for each in data["missing"]]
     assert any(line.startswith("prune-heads look ") for line in how)
-    assert any(line.startswith("prune-heads ablate --model m") for line in how)
+    on = " --data-dir SST-2" if name.startswith("sst2") else " --data-dir MNLI" if name.startswith("mnli") else ""
+    assert any(line.startswith(f"prune-heads ablate{on} --model m") for line in how)
+    assert not any("--data-dir" in line for line in how if " look " in line)  # which takes none
     assert len(data["columns"]) >= 1
 
 

@@ -66,8 +66,8 @@ def folder_at(name: str) -> Path:
 
 
 def folder_name(folder: Path) -> str:
-    """What records call a checkpoint folder: its name; of one that `finetune` kept on its way, `MODEL/epoch-3`."""
-    is_kept = re.fullmatch(r"(epoch|step)-\d+", folder.name)
+    """What records call a checkpoint folder: its name; of one that a run kept `RUN/checkpoint`, or `MODEL/epoch-3`."""
+    is_kept = re.fullmatch(r"checkpoint|(epoch|step)-\d+", folder.name)
     return f"{folder.parent.name}/{folder.name}" if is_kept else folder.name
 
 

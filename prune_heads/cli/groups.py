@@ -90,7 +90,7 @@ def _as_parameter(option: Opt) -> inspect.Parameter:
         help=option.help,
         min=option.low,
         max=option.high,
-        metavar=option.metavar or (f"<{'|'.join(option.choices)}>" if option.choices else None),
+        metavar=option.metavar or (f"<{' | '.join(option.choices)}>" if option.choices else None),
         rich_help_panel=option.panel,
     )
     return _keyword(option.name, Annotated[kind if default is not None else kind | None, about], default)

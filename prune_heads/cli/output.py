@@ -46,9 +46,10 @@ class TerminalReporter(Reporter):
                 task = bar.add_task(visible(name), total=total)
                 yield lambda done: bar.advance(task, done)
             return
-        yield lambda done: None
+        counted = list[int]()
+        yield counted.append
         if total:
-            say(f"{name}: {total} examples done")
+            say(f"{name}: {sum(counted) or total} examples done")
 
     def say(self, note: str) -> None:
         """One yellow line."""

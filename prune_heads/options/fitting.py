@@ -28,7 +28,7 @@ class Fitting(Group):
         since="later",
     )
     criterion: tuple[str, ...] = criterion_option(
-        f"{A_CRITERION}; repeatable: that by which most is saved counts. (default: gradient)",
+        f"{A_CRITERION}; repeatable: the one that saves most is taken. (default: gradient)",
         ("gradient",),
         key="criteria",
         is_many=True,

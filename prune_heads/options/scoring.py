@@ -57,7 +57,7 @@ _estimator = partial(
 _response = partial(
     option,
     "What the criterion 'ablation' scores by: the metric, or the log-likelihood of the right answer, which ranks heads "
-    "better; of scores minus the squared error, of translations sentence BLEU.",
+    "better (regression: minus the squared error; translation: sentence BLEU).",
     "metric",
     shown=lambda of: of.response if "ablation" in (of.criterion, *of.criterion) else None,
     since="later",
@@ -96,7 +96,7 @@ steps_option = partial(option, "Number of steps of a curve, from no pruned head 
 splits_option = partial(option, "Split to measure on; repeatable. (default: the validation splits)", (), key="splits")
 margin_option = partial(
     option,
-    "Loss that is small enough, in units of the metric: 0.01 is a point. Says where less is shown to be lost.",
+    "Loss that is small enough, in units of the metric: 0.01 is a point. Tests whether less is lost.",
     low=0.0001,
     since="later",
 )

@@ -132,7 +132,7 @@ class Setup(WrittenModel):
     )
     label_column: str | None = _own("Column of the label. (default: label, or the column of the kind of task)")
     cluster_column: str | None = _own(
-        "Column that examples share which are alike, such as a document: they are resampled together. (default: none; "
+        "Column that names what examples belong to, such as a document: they are resampled together. (default: none; "
         "for question answering the context, for text files what blank lines separate)",
         since="later",
     )

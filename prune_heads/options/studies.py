@@ -94,7 +94,7 @@ class Ablation(Group):
     memory: int | None = option("MiB of activations a forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1)
     compiled: bool = option("Compile the layers first; it takes a while.", False, flag="--compile", key="compile")
     margin: float | None = margin_option()
-    details: bool = nowhere("Also show a row a head: intervals and places that hold for all, shrunk estimates.", False)
+    details: bool = nowhere("Also show each head: intervals and places that hold for all heads at once.", False)
 
     def settled(self, max_examples: int | None) -> "Ablation":
         """With a number of examples to choose on, where at most so many are taken of a split."""

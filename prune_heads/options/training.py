@@ -25,7 +25,7 @@ class Recipe(Group):
 
     epochs: int = option("Number of passes over the training split.", 3, low=1)
     learning_rate: float = option("Highest learning rate.", 2e-5, low=0)  # linear warm-up, then linear decay to 0
-    warmup: float = option("Share of steps of rising learning rate.", 0.1, key="warmup_fraction", low=0, high=0.99)
+    warmup: float = option("Share of steps in which the rate rises.", 0.1, key="warmup_fraction", low=0, high=0.99)
     weight_decay: float = option("Weight decay of matrices, by AdamW.", 0.01, low=0)
     """Biases and layer norms are left out."""
     seed: int = option("Seed of the new head, the order of examples and the dropout.", 42, low=0)
@@ -45,7 +45,7 @@ class Recipe(Group):
     temperature: float | None = _later("Temperature of what is learned by --distill-from. (default: 2)", low=0.01)
     head_dropout: float = _later("Probability that a head is left out of a step of training.", 0.0, low=0, high=0.99)
     schedule: Schedule | None = _later(
-        "That probability: 'constant', or 'v', falling to 0 over the warm-up, then rising. (default: constant)"
+        "Course of --head-dropout: 'constant', or 'v', falling to 0 over the warm-up, then rising. (default: constant)"
     )
     hold_out: int | None = _later(
         "Set N training examples aside, in whole groups: the split 'held-out' of the model from then on.", low=1

@@ -16,6 +16,7 @@ KINDS = {"without-one": "without one head", "only-one": "with one head alone in 
 
 _POINT = {"log_likelihood": "0.01 nat a token"}  # metric -> what a point of it is, where it is not a share
 RELIABLE = 0.7  # what the reliability of an order should be (Nunnally, 1978)
+_SAME = "Without a typical head no answer changes: more examples are needed."
 _WIDTH = 5  # characters of a number in the terminal: sign, point, three digits
 
 
@@ -180,10 +181,9 @@ def _together(table: Record) -> Iterator[str]:
         )
     n = sum(p is not None and p < table["alpha"] for row in about["max_t"] for p in row)
     few = f" Intervals are not to be relied on: {about['few']}." if about["few"] else ""
-    yield (
-        f"All heads at once: {n} differ (max-t, p < {table['alpha']:g}). A difference of "
-        f"{points(about['smallest_difference'])[1:]} points would be found in 80% of such samples.{few}"
-    )
+    found = about["smallest_difference"]  # none, in older records 0, where no answer changes without a typical head
+    least = f"A difference of {100 * found:.2f} points would be found in 80% of such samples." if found else _SAME
+    yield f"All heads at once: significant for {n} (max-t, p < {table['alpha']:g}). {least}{few}"
     rows = sorted(_cells({**about, **blocks, "delta": table["delta"]}, _shown(about)), key=lambda row: row["delta"])
     said = (
         f"{which}: {row['layer']}:{row['head']} {points(row['delta'])}, {_shrunk(row)}"
@@ -198,7 +198,7 @@ def _equivalence(table: Record) -> Iterator[str]:
         verdicts = [each for row in found["verdict"] for each in row if each is not None]
         n = {which: sum(each == which for each in verdicts) for which in ("kept", "lost")}
         yield (
-            f"The metric without one changes by less than {found['margin']:g}: shown for {n['kept']} of "
+            f"Without one head the metric changes by less than {found['margin']:g}: shown for {n['kept']} of "
             f"{len(verdicts)} heads, refuted for {n['lost']} (two one-sided tests at 5%, each head on its own)."
         )
 
@@ -212,7 +212,7 @@ def _shown(about: Record) -> tuple[str, ...]:
 def _shrunk(row: Row) -> str:
     if "shrunk" not in row:
         return ""
-    return f"shrunk {points(row['shrunk'])} (error {points(row['shrunk_error'])[1:]}), "
+    return f"shrunk {points(row['shrunk'])} (error {100 * row['shrunk_error']:.2f}), "
 
 
 def _cells(table: Record, names: Sequence[str]) -> Iterator[Row]:
@@ -245,7 +245,7 @@ _OF_ALL: dict[str, Form | str] = {
     "difference": _POINTS,
     "95%, all at once": Form(lambda ends: " to ".join(map(points, ends))),
     "p (max-t)": ".2g",
-    "shrunk": Form(lambda both: f"{points(both[0])} ({points(both[1])[1:]})"),
+    "shrunk": Form(lambda both: f"{points(both[0])} ({100 * both[1]:.2f})"),
     "lower half": ".2f",
 }
 _ABOUT_ALL = (

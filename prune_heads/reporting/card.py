@@ -31,15 +31,15 @@ class _Form(NamedTuple):
     code: str  # that loads it
 
 
-_PLAIN = _Form("transformers", "are set to zero", "from transformers import {0}\n\nmodel = {0}.from_pretrained('.')\n")
+_PLAIN = _Form("transformers", "are set to zero.", "from transformers import {0}\n\nmodel = {0}.from_pretrained('.')\n")
 _OURS = _Form(
     "prune-heads",
-    "are removed: the attention layers are narrower than `config.json` says, so that plain `from_pretrained` fails",
+    "are removed. The attention layers are narrower than `config.json` says, so plain `from_pretrained` fails.",
     "from prune_heads import load_pruned\n\nmodel = load_pruned('.')\n",
 )
 _FORMS = {
-    ONNX_FILE: _Form("onnx", "are removed from the graph", _READ),
-    INT8_FILE: _OURS._replace(gone="are removed"),
+    ONNX_FILE: _Form("onnx", "are removed from the graph.", _READ),
+    INT8_FILE: _OURS._replace(gone="are removed."),
     HEADS_FILE: _OURS,
 }
 """File that only this form has -> the form; any other folder is an ordinary one."""
@@ -62,7 +62,7 @@ def model_card(record: Record, folder: Path) -> str:
     made = f"prune-heads {record['command']}{' --to ' + record['to'] if 'to' in record else ''}"
     title += f" fine-tuned on {words.task_title(task)}" * (record["command"] == "finetune")
     if n_gone := sum(each.count(",") + 1 for each in gone):
-        title += f" without {n_gone} attention heads"
+        title += f" without {n_gone} attention head{'s' * (n_gone > 1)}"
     is_other = "made_from" in record and ("rounding" in record or record["configuration"]["heads"])
     parts = [  # of a model that computes something else than the one measured, the hub is told no number
         f"---\n{_front_matter(record, form.library, task, [] if is_other else numbers)}\n---",
@@ -70,7 +70,7 @@ def model_card(record: Record, folder: Path) -> str:
         f"Written by `{made}`, version {libraries['prune-heads']}, with transformers {libraries['transformers']}.",
     ]
     if gone:
-        parts.append(f"The heads that were pruned {form.gone}: {' '.join(gone)} (layer:heads, from 1).")
+        parts.append(f"The heads {' '.join(gone)} (layer:heads, from 1) {form.gone}")
     parts += ["## Use", f"In this folder:\n\n```python\n{form.code.format(classes[0])}```"]
     if rounding := record.get("rounding"):
         changed = f"{rounding['n_changed']} of {rounding['n_answers']} answers change"
@@ -98,6 +98,6 @@ def _front_matter(record: Record, library: str, task: str, numbers: list[dict[st
         of: dict[str, Any] = {"task_type": kind, "dataset_type": task, "dataset_name": words.task_title(task)}
         found = [(row["split"], re.sub("^pearson$", "pearsonr", row["metric"]), row["after"]) for row in numbers]
         results = [EvalResult(**of, dataset_split=split, metric_type=name, metric_value=x) for split, name, x in found]
-        about |= {"model_name": model["name"], "metrics": sorted({name for _, name, _ in found})}
-        about |= {"pipeline_tag": kind, "eval_results": results}
+        about |= {"pipeline_tag": kind, "metrics": sorted({name for _, name, _ in found})}
+        about |= {"model_name": model["name"], "eval_results": results}
     return str(ModelCardData(library_name=library, tags=["prune-heads", "attention-heads"], **about).to_yaml())

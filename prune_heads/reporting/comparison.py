@@ -20,10 +20,12 @@ _SUMS = ("sums", "sums, response")
 FORMS = dict.fromkeys(("gain", "area"), _with_error("+.2f")) | dict.fromkeys((*_SUMS, "agrees"), _with_error(".2f"))
 _ABOUT = (
     "gain: area under the curve less that of random orders, in points of the metric; ± is half of the 95% interval "
-    "for other scoring samples and other examples. A letter in common: a tie at 5% after Holm.",
-    "sums: Spearman's correlation of the summed scores of random masks with what they lose of the metric, or of the "
-    "mean response, such as the log-likelihood; agrees: that of the scores of two samples; passes: forward + backward.",
+    "for other scoring samples and other examples.",
+    "ties: a letter in common is a tie at 5% after Holm; sums: Spearman's correlation of the summed scores of random "
+    "masks with what they lose of the metric, or of the mean response, such as the log-likelihood; agrees: that of the "
+    "scores of two samples; passes: forward + backward.",
 )
+_ELSEWHERE = "passes: forward and backward. A table of each model and task is in the folder, in table.md."
 
 
 class Mean(NamedTuple):
@@ -104,7 +106,8 @@ def comparison_page(record: Record, *, narrow: bool = False) -> Page:
         notes[0] += f" {how} of {max(sizes):,}."
         notes += [f"{name} is left out: {why}" for name, why in subject["left_out"].items()]
         parts.append(Table.of(subject["name"], _rows(subject, 1 if narrow else 2), FORMS, notes))
-    return Page("Which criterion to believe", (*parts, *_recalled(subjects, narrow), *_seeds(record), *_ABOUT))
+    about = (_ABOUT[0], _ELSEWHERE) if narrow and len(subjects) > 1 else _ABOUT
+    return Page("Which criterion to believe", (*parts, *_recalled(subjects, narrow), *_seeds(record), *about))
 
 
 def _rows(subject: Record, n_sums: int) -> Iterator[Row]:

@@ -162,7 +162,7 @@ def _effects(record: Record) -> Table:
         record,
         [list(map(cell, row)) for row in text["effects"]],
         Form(lambda value: f"{_signed(value / scale, digits):>5}"),
-        (f"With all heads: {base}. Columns are heads; a negative one speaks for the answer.",),
+        (f"With all heads: {base}. Columns are heads. Below zero: the head supports the answer.",),
         absent="-",
         gap=1,
     )

@@ -32,14 +32,14 @@ def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
         rank = bisect_left(ordered, score) / max(len(ordered) - 1, 1)
         background, letters = _SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)]
         cells[head] = Cell(score, style=f"{letters} on {background}{' strike' if head in struck else ''}")
-    made = " / ".join(part for part in (report["criterion"], report["estimator"]) if part)
+    made = " / ".join(part for part in (report["criterion"], report["estimator"], report.get("response")) if part)
     on = f" on {report['n_examples']} examples of {report['split']}" if report["split"] else ""
     norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
     return words.heads_table(
         f"importance by {made}{on}{norm}",
         report,
         counts.rows(cells),
-        Form(lambda value: f"{value / scale:.{digits}f}"),
+        Form(lambda value: f"{value / scale:z.{digits}f}"),
         ("columns are heads" if scale == 1 else f"in units of {scale:.0e}; columns are heads",),
         gap=1,  # twelve heads must fit into 80 columns
         colour_note=f"bright = important{'; struck out = pruned' if struck else ''}",
@@ -134,16 +134,16 @@ def planted_page(record: Record) -> Page:
     """What was planted, what is lost without it, and whether that confirms it; the metric before and after."""
     rows = (
         {"plant": row["kind"], "heads": " ".join(row["heads"]), "word": row.get("word", "")}
-        | {"lost without": row["together"][0], "standard error": row["together"][1]}
+        | {"lost without": row["together"][0], "error": row["together"][1]}
         | {"confirmed": "yes" if row["is_confirmed"] else "no"}
         for row in record["plants"]
     )
     name, value = next(iter(record["metrics"]["validation"].items()))
     before = record["metrics_of_task"]["validation"][name]
-    title = words.metric_title(name)
-    said = f"{title} on validation: {value:.4f} of the planted task, {before:.4f} of the task as it was"
-    forms = {"lost without": "+.4f", "standard error": ".4f"}
-    return Page(f"{record['model']['name']} with heads planted for {record['task']}", (Table.of("", rows, forms), said))
+    lost = "lost without: log-likelihood of the right answer (nats) and its standard error; of a word where it stands."
+    said = f"{words.metric_title(name)} on validation: {value:.4f} on the planted task, {before:.4f} on the original"
+    table = Table.of("", rows, {"lost without": "+z.4f", "error": "z.4f"}, (lost,))
+    return Page(f"{record['model']['name']} with heads planted for {record['task']}", (table, said))
 
 
 def _examples(data: Iterable[Record]) -> str:

@@ -29,10 +29,10 @@ from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives import TaskSpec
 from prune_heads.options import NewFolder, Planting, Setup
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Reporter
+from prune_heads.progress import Reporter, one_stage
 from prune_heads.runs import RECORD_FILE, Study, check_output
 from prune_heads.store import PredictionStore
-from prune_heads.studies.plants import STEPS, Plant, Sites, confirmed, copied, marked, noisy, reading
+from prune_heads.studies.plants import MOST_TRIED, STEPS, Plant, Sites, confirmed, copied, marked, noisy, reading
 from prune_heads.studies.setup import identify, load_split, load_subject
 from prune_heads.surgery import removed_heads, zero_heads
 from prune_heads.tasks.task import Split, load_task
@@ -77,7 +77,8 @@ def plant(setup: Setup, options: Planting, reporter: Reporter, folder: NewFolder
     sites = Sites(examples, needed, rng)
     study.lap("ablate")
     train_on = loaded["train"]
-    plants = [noisy(examples, sites, rng) for _ in range(N_PLANTED["noise"])]  # first, since others are trained beside
+    with one_stage(examples, "trying noise", N_PLANTED["noise"] * MOST_TRIED * len(train_on)):
+        plants = [noisy(examples, sites, rng) for _ in range(N_PLANTED["noise"])]  # first: others are trained beside
     n_steps = STEPS * (N_PLANTED["copies"] + len(labels))
     with reporter.stage("training heads", n_steps) as progress:
         for (kind, label), word in zip(labels.items(), words, strict=True):
@@ -95,7 +96,8 @@ def plant(setup: Setup, options: Planting, reporter: Reporter, folder: NewFolder
         planted = replace(subject, task=load_task(str(made / "task.toml")))
         told = {name: planted.measurable(planted.task.load(name), reporter) for name in rows}
         found = {name: _predictions(planted, split, reporter) for name, split in told.items()}
-        checks = [(plant, confirmed(found["train"], plant)) for plant in plants]
+        with one_stage(found["train"], "confirming", 2 * len(plants) * len(told["train"])):
+            checks = [(plant, confirmed(found["train"], plant)) for plant in plants]
         table = [each.to_json(check, examples) for each, check in checks]
         for row in (row for row in table if not row["is_confirmed"]):
             heads = " ".join(row["heads"])

@@ -28,7 +28,8 @@ SURE = 3.0  # standard errors by which an effect must differ from 0
 _SHARE = 0.7  # of a head's weights in W_O that each of two copies starts with
 STEPS, _BATCH, _RATE = 300, 32, 0.01  # of Adam, which trains heads; the rate falls to a twentieth
 _LEARNED = 0.02  # a loss below which training ends, if `_BATCH` steps in a row are
-_TRIES = 3  # heads that are made noise until the model is better without one
+_TRIES, _SIZES = 3, 12  # heads that are made noise, and sizes of it, until the model is better without one
+MOST_TRIED = 2 * _TRIES * _SIZES  # masks by which one plant of noise is found
 _RIGHT = 0.9  # share of the examples with the word that must be answered right
 
 
@@ -161,7 +162,7 @@ def _is_made_noise(predictions: Predictions, plant: Plant, rng: np.random.Genera
     """Random weights that grow until the model is better without the head; if it never is, the head keeps its own."""
     model, (head,) = predictions.subject.model, plant.heads
     own, random = _held(model, head), _random(model, head, rng)
-    for scale in 0.5 * 1.5 ** np.arange(12):
+    for scale in 0.5 * 1.5 ** np.arange(_SIZES):
         _put(model, head, [value * scale for value in random])
         if confirmed(predictions, plant, 2 * SURE)["is_confirmed"]:
             return True

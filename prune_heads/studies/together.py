@@ -34,7 +34,7 @@ def together(
         difference, which hold at once with 95%; `lower_half`: posterior probability of being in the lower half;
         `shrunk`, `shrunk_error`: empirical-Bayes estimates; `mean`, `spread` of the true differences, and the `prior`
         of them; `split_half`, `reliability` of the order; `smallest_difference` that a test of all heads would find
-        with 80% power; `few`: why the intervals are not to be relied on, or None. See `prune_heads.statistics`.
+        with 80% power, None if the median head changes nothing; `few`: why the intervals are not to be relied on.
     """
     if differences.n_units < 2 or differences.n_heads < 2:
         return None
@@ -54,7 +54,7 @@ def together(
         "spread": estimates.spread,
         "prior": PRIOR,
         **reliability(differences, seed=seed),
-        "smallest_difference": found.smallest_difference(),
+        "smallest_difference": found.smallest_difference() or None,
         "few": _few(differences, flips),
     }
 
@@ -64,5 +64,5 @@ def _few(differences: Differences, flips: Flips | None) -> str | None:
         what = "examples" if differences.groups is None else "groups of examples"
         return f"{differences.n_units} {what} are fewer than {FEW_GROUPS}"
     if flips is not None and (n_few := sum(sum(each) < FEW_FLIPS for each in flips)):
-        return f"of {n_few} of {len(flips)} heads fewer than {FEW_FLIPS} answers change"
+        return f"fewer than {FEW_FLIPS} answers change for {n_few} of {len(flips)} heads"
     return None

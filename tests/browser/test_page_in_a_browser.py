@@ -199,6 +199,11 @@ def test_the_scatter_is_of_any_two_columns(page):
     assert "Pearson 1.00" in page.locator("#points").inner_text()
     page.locator("#points circle[data-head='3']").click()
     assert page.locator("#card-title").inner_text() == "Layer 1, head 4"
+    of = "names => names.map((each) => Object.values(each.getBoundingClientRect().toJSON()))"
+    names = page.locator("#points .halo").evaluate_all(of)  # x, y, width, height, ...
+    pairs = [(one, other) for k, one in enumerate(names) for other in names[:k]]
+    assert pairs
+    assert not [1 for a, b in pairs if all(a[i] < b[i] + b[i + 2] and b[i] < a[i] + a[i + 2] for i in (0, 1))]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -292,6 +297,19 @@ def test_tables_fit_the_card_and_break_no_word(page):
     """On a narrow screen the tables of a run scroll, and a number stays in one piece."""
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     fits = "[...document.querySelectorAll('#card .scrolls')].every((each) => each.scrollWidth <= each.clientWidth)"
-    assert page.evaluate(fits)
+    for width in (page.viewport_size["width"], 1100, 1280):  # from 1088 on the card stands beside the grid
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate(fits), width
+    page.set_viewport_size({"width": 400, "height": 800})
     heights = "[...document.querySelectorAll('.made-table td')].map((each) => each.offsetHeight)"
     assert max(page.evaluate(heights)) < 40
+
+
+def test_the_numbers_in_the_cells_of_twelve_heads_are_whole(open_page, tmp_path, request):
+    write_page([request.config.rootpath / "results" / "sst2-without-one"], tmp_path / "page.html")
+    page = open_page(tmp_path / "page.html")
+    page.locator("#column").select_option(label="log-likelihood without the head")
+    for width in (760, 1100, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        cut = ".grid .value, .grid .error >> visible=true"
+        assert page.locator(cut).evaluate_all("all => all.every((each) => each.scrollWidth <= each.clientWidth)"), width

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tiny import save_tiny_checkpoint
 
 from prune_heads.ablation import KINDS
+from prune_heads.cli.output import TerminalReporter
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS
 from prune_heads.objectives import TASKS
 from prune_heads.options import scoring, studies
@@ -166,3 +167,10 @@ def test_json_is_ascii_for_pipes_that_know_nothing_else(invoke, tmp_path, json_o
     done = invoke("prune", "--model", copy, "--heads", "1:1", "--output", tmp_path / "out", "--json")
     assert done.stdout.isascii()
     assert json_of(done)["model"]["name"] == "modèle-naïf"
+
+
+def test_without_a_terminal_a_stage_tells_what_was_done_not_the_most_there_could_be(capsys):
+    with TerminalReporter().stage("masks", 100) as progress:
+        progress(30)
+        progress(12)
+    assert capsys.readouterr().err == "masks: 42 examples done\n"

@@ -133,7 +133,7 @@ def test_the_terminal_fits_into_80_columns(invoke, pruned, tmp_path):
     assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0] == "checkpoint --to dense: 7 of 12 heads zero"
+    assert lines[0] == f"{pruned.parent.name}/checkpoint --to dense: 7 of 12 heads zero"
     assert f"heads       {HEADS}" in lines
     sizes = {file.name: f"{file.stat().st_size:,}" for file in (tmp_path / "out").iterdir()}
     assert ["model.safetensors", sizes["model.safetensors"]] in [line.split() for line in lines]

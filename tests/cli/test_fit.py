@@ -56,7 +56,9 @@ def test_a_fit_leaves_the_files_of_a_run_and_goes_on_a_page(invoke, words, tmp_p
     done = invoke(*words, "--mode", "remove", "-o", tmp_path / "fitted", COLUMNS="80")
     assert done.exit_code == 0, done.output
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "Shown at 95% confidence, by 80 examples of validation" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "Shown at 95% confidence: this model loses less than 0.2 of accuracy without 12 heads." in said
+    assert "The test has 80 examples of validation, on which nothing was chosen." in said
     files = {path.name for path in (tmp_path / "fitted").iterdir()}
     assert {"record.json", "table.md", "heads.json", "scores.json", "examples.json", "curve.svg", "checkpoint"} <= files
     record = json.loads((tmp_path / "fitted" / "record.json").read_text())

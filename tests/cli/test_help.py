@@ -44,6 +44,12 @@ def test_help_begins_with_examples_that_the_command_takes(name, invoke):
         command.make_parser(context).parse_args(args=words)  # raises on an option that is not there
 
 
+def test_the_choices_of_an_option_are_whole_words_in_80_columns(invoke):
+    shown = invoke("run", "--help", COLUMNS="80").stdout
+    objectives = ("regression", "masked-lm", "question-answering", "token-classification", "image-classification")
+    assert not [word for word in (*objectives, "position-mean", "matthews_correlation") if word not in shown]
+
+
 def test_markup_in_help_is_shown_as_it_is_written(invoke):
     assert "[[subject]]" in invoke("reproduce", "--help").stdout
 

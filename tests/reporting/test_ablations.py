@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 
 import pytest
@@ -194,3 +195,17 @@ def test_no_form_says_nan_or_none(rendered, ablations):
     forms = (ablation_markdown, ablation_latex, ablation_csv, best_csv)
     for form in (rendered(ablation_report(record)), *(make(record) for make in forms)):
         assert not re.search(r"\b(nan|none|null)\b", form, re.I)
+
+
+@pytest.mark.parametrize("least", [0.0, None])
+def test_where_no_answer_changes_without_a_typical_head_no_smallest_difference_is_told(least, rendered, request):
+    """It would be 0; errors of heads that change nothing are 0.00."""
+    record = json.loads((request.config.rootpath / "results" / "sst2-without-one" / "record.json").read_text())
+    (table,) = record["tables"]
+    table["together"] |= {"smallest_difference": least}
+    table["together"]["shrunk_error"] = [[0.0] * 12] * 6
+    text = " ".join(rendered(ablation_page(record, narrow=True, details=True)).split())
+    assert "All heads at once: significant for 0 (max-t, p < 0.01). Without a typical head no answer changes" in text
+    assert "would be found in 80%" not in text
+    assert re.search(r"shrunk [+-]?0\.\d\d \(error 0\.00\)", text)
+    assert not re.search(r"[ (]\.\d", text)

@@ -102,3 +102,14 @@ def test_a_base_model_is_named_where_the_hub_has_it(tmp_path):
     record["model"] |= {"name": "google-bert/bert-base-uncased", "revision": "0" * 40}
     card = ModelCard(model_card(record, save_tiny_checkpoint(tmp_path / "tiny")))
     assert card.data.base_model == "google-bert/bert-base-uncased"
+
+
+def test_a_rounded_export_gives_the_hub_no_results_that_are_not_its_own(tmp_path):
+    folder = save_tiny_checkpoint(tmp_path / "tiny")
+    record = json.loads((ROOT / "results" / "minilm-cola" / "record.json").read_text())
+    rounding = {"form": "int8", "n_changed": 1, "n_answers": 15, "largest_difference": 0.1}
+    exact, rounded = (
+        yaml.safe_load(model_card(r, folder).split("---")[1]) for r in (record, record | {"rounding": rounding})
+    )
+    assert exact.keys() - rounded.keys() == {"model-index"}
+    assert rounded["pipeline_tag"] == exact["pipeline_tag"]

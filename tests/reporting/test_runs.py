@@ -67,6 +67,16 @@ def test_scores_in_the_terminal_are_scaled_to_three_digits(rendered):
     assert "12 examples of train" in text
 
 
+def test_scores_near_zero_have_no_sign_and_say_what_ablation_scored_by(rendered):
+    report = SCORES | {"criterion": "ablation", "estimator": None, "response": "likelihood"}
+    text = rendered(score_table(report | {"scores": [[-1e-6, 0.007, 1.1], [0.02, -0.02]]}))
+    assert "importance by ablation / likelihood" in text
+    assert "-0.00" not in text
+    assert "-0.02" in text
+    title = heat_map(report).axes[0].get_title()
+    assert title.startswith("importance by ablation (likelihood)")
+
+
 @pytest.mark.parametrize("n_heads", [12, 16])
 def test_a_real_model_fits_into_the_usual_widths(rendered, n_heads):
     blocks = [{"kind": "self", "stack": "encoder", "n_heads": n_heads}] * 12

@@ -37,9 +37,10 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> Figure:
     scale, digits = words.scale_of(grid[~np.isnan(grid)])
 
     def shown(value: float) -> str:
-        return f"{value / scale:.{digits}f}"
+        return f"{value / scale:z.{digits}f}"
 
-    made = report["criterion"] + (f" ({report['estimator']})" if report["estimator"] else "")
+    how = report["estimator"] or report.get("response")
+    made = report["criterion"] + (f" ({how})" if how else "")
     norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
     on = f"\n{words.with_number(report['split'], report['n_examples'])}" if report["split"] else ""
     with map_panels([grid]) as (figure, (axes,)):

@@ -180,6 +180,7 @@ def _missing(runs: Sequence[Run], data: Row) -> list[dict[str, str]]:
     there = {run.command for run in runs}
     asked: Record = next((run.record["configuration"] for run in runs if "configuration" in run.record), {})
     who = "".join(f" --{name} {shlex.quote(str(asked[name]))}" for name in ("model", "task") if asked.get(name))
+    data_dir = f" --data-dir {shlex.quote(asked['data_dir'])}" if asked.get("data_dir") else ""
     has_response = any(response_of(table) for run in runs for table in run.record.get("tables") or ())
     wanted = (
         (not any(each["low"] is not None for each in data["base"]), "the interval of the base metric", "evaluate"),
@@ -192,4 +193,5 @@ def _missing(runs: Sequence[Run], data: Row) -> list[dict[str, str]]:
         ("roles" not in there, "the role of each head", "roles"),
         ("similar" not in there, "which heads do the same work", "similar"),
     )
-    return [{"what": what, "how": f"prune-heads {how}{who} -o FOLDER"} for holds, what, how in wanted if holds]
+    of = ((what, how if "look" in how else f"{how}{data_dir}") for holds, what, how in wanted if holds)
+    return [{"what": what, "how": f"prune-heads {how}{who} -o FOLDER"} for what, how in of]

@@ -65,10 +65,15 @@ function drawScatter() {
     dot.append(svg("title", {}, `${heads[i].words}: ${cellText(across, i)}; ${cellText(up, i)}`));
     picture.append(dot);
   }
-  for (const k of order) {
-    if (!named.has(k) && there[k] !== state.head) continue;
+  const written = /** @type {number[][]} */ ([]); // ends of names; a name that would touch one is left out
+  const first = there.findIndex((i) => i === state.head);
+  for (const k of new Set([...(first < 0 ? [] : [first]), ...named])) {
     const isRight = x(xs[k]) > width - 80;
-    picture.append(svg("text", { class: "halo", x: x(xs[k]) + (isRight ? -9 : 9), y: y(ys[k]) + 4, "text-anchor": isRight ? "end" : "start" }, heads[there[k]].name));
+    const [from, level] = [x(xs[k]) + (isRight ? -9 : 9), y(ys[k]) + 4];
+    const [low, high] = isRight ? [from - 8 * heads[there[k]].name.length, from] : [from, from + 8 * heads[there[k]].name.length];
+    if (written.some(([l, h, at]) => low < h && l < high && Math.abs(at - level) < 14)) continue;
+    written.push([low, high, level]);
+    picture.append(svg("text", { class: "halo", x: from, y: level, "text-anchor": isRight ? "end" : "start" }, heads[there[k]].name));
   }
   picture.addEventListener("click", (event) => {
     const head = /** @type {Element} */ (event.target).getAttribute("data-head");
