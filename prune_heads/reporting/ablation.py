@@ -180,10 +180,9 @@ def _together(table: Record) -> Iterator[str]:
         )
     n = sum(p is not None and p < table["alpha"] for row in about["max_t"] for p in row)
     few = f" Intervals are not to be relied on: {about['few']}." if about["few"] else ""
-    yield (
-        f"All heads at once: {n} differ (max-t, p < {table['alpha']:g}). A difference of "
-        f"{points(about['smallest_difference'])[1:]} points would be found in 80% of such samples.{few}"
-    )
+    size = about["smallest_difference"]
+    least = f" A difference of {points(size)[1:]} points would be found in 80% of such samples." if size else ""
+    yield f"All heads at once: {n} differ (max-t, p < {table['alpha']:g}).{least}{few}"
     rows = sorted(_cells({**about, **blocks, "delta": table["delta"]}, _shown(about)), key=lambda row: row["delta"])
     said = (
         f"{which}: {row['layer']}:{row['head']} {points(row['delta'])}, {_shrunk(row)}"

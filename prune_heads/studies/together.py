@@ -17,7 +17,7 @@ Flips = Sequence[Sequence[int]]
 
 
 def together(
-    differences: Differences, found: Joint, cells: Cells, seed: int, flips: Flips | None = None
+    differences: Differences, found: Joint, cells: Cells, seed: int, flips: Flips | None, is_share: bool
 ) -> dict[str, Any] | None:
     """What can be said of the whole table, for records; None of one example, one group or one head.
 
@@ -26,7 +26,8 @@ def together(
         found: The same, resampled.
         cells: Puts a number a head into rows of cells.
         seed: Of the draws.
-        flips: Of a share of examples, from which its intervals follow also where few answers change.
+        flips: Of choices.
+        is_share: Whether the metric is a share, so that intervals follow from flips also where few answers change.
 
     Returns:
         `n_groups`, None where examples are independent; `low`, `high`: 95% intervals that hold for all heads at once;
@@ -40,7 +41,7 @@ def together(
         return None
     low, high = found.simultaneous()
     groups = differences.groups
-    if flips is not None and groups is None:
+    if is_share and flips is not None and groups is None:
         inside = min(2 * float(scipy.stats.norm.cdf(found.critical())) - 1, 1 - 1e-12)
         low, high = np.array([score_interval(gained, lost, differences.n_examples, inside) for gained, lost in flips]).T
     first, last = rank_intervals(found)

@@ -174,6 +174,18 @@ def test_one_example_proves_nothing(name):
     assert (got.low, got.high, got.p_value) == (got.value, got.value, 1.0)
 
 
+@pytest.mark.parametrize("n", [2, 5])
+def test_few_examples_prove_little(n):
+    """Scores that all fall: of so many signs all are alike by chance with a probability of 2^(1 - n), in groups too."""
+    first, truth = np.zeros(3 * n), np.zeros(3 * n)
+    second = np.tile([1.0, 1.1, 1.2], n)
+    metric = mean_of("error", lambda made, true: np.abs(made - true))
+    groups = np.repeat(np.arange(n), 3)
+    assert compare_paired(metric, first[:n], second[:n], truth[:n], seed=0).p_value == 2.0 ** (1 - n)
+    assert compare_paired(metric, first, second, truth, seed=0, groups=groups).p_value == 2.0 ** (1 - n)
+    assert compare_paired("f1", *np.tile([[0, 1], [1, 0], [0, 1]], 20), seed=0, groups=np.zeros(40, int)).p_value == 1
+
+
 def test_labels_all_alike_give_no_difference():
     """The metric is 0 on both sides; `why_undefined` says what to print."""
     got = compare_paired("matthews_correlation", np.array([0, 1, 1]), np.array([1, 1, 0]), np.ones(3, int), seed=0)
