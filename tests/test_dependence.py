@@ -322,7 +322,8 @@ def test_groups_of_rows_in_memory_must_be_there(checkpoint):
 def test_what_tables_of_several_heads_do_not_look_at_is_refused(given, said):
     with pytest.raises(OptionError, match=said):
         Ablation.of(given)
-    assert Ablation.of({"kind": "pairs", "blocks": "1"}).blocks == ("1",)
+    assert Ablation.of({"kind": "pairs", "blocks": "1", "details": False}).blocks == ("1",)
+    assert Ablation.of({"kind": "random", "details": False}).kind == "random"
 
 
 def test_few_flips_are_said_of_metrics_that_are_no_share(setup):
