@@ -137,8 +137,7 @@ def paired_bootstrap(
     observed = metric(second, references) - metric(first, references)
     if len(references) < 2 or np.array_equal(first, second):
         return Difference(observed, observed, observed)
-    both = (first, second)
-    before, after = resampled_values(metric, both, references, seed, n_resamples, by_cells=False, groups=groups)
+    before, after = resampled_values(metric, (first, second), references, seed, n_resamples, False, groups)
     return Difference(observed, *percentiles(after - before))
 
 
