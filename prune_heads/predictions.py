@@ -189,8 +189,7 @@ class Predictions:
 
         `{"margin", "low", "high", "verdict"}`: a 90% interval of the difference, and `non_inferior` of it.
         """
-        how: dict[str, Any] = {"seed": seed, "groups": self.groups}
-        low, high = difference_interval(self.measure, base, answers, self.references, **how)
+        low, high = difference_interval(self.measure, base, answers, self.references, seed=seed, groups=self.groups)
         return {"margin": margin, "low": low, "high": high, "verdict": non_inferior(low, high, margin)}
 
     def compared(self, kept: Mapping[str, Kept], test: Callable[..., Any], seed: int) -> Iterator[dict[str, Any]]:

@@ -269,6 +269,18 @@ def test_a_margin_in_run_curve_and_ablate(setup):
     assert row["kept"]["low"] <= row["difference"] <= row["kept"]["high"]
 
 
+def test_a_margin_of_a_metric_that_means_nothing_is_refused(setup, tmp_path):
+    asked = setup(8, metric="matthews_correlation")
+    (tmp_path / "own.csv").write_text("text,label,document\n" + "a film,positive,1\n" * 9)
+    for margin in (None, 0.01):
+        options = (asked, Choice(heads="1:1"), Scoring("magnitude"), RunOptions(margin=margin), Reporter())
+        if margin is None:
+            assert run_alone(*options).record["rows"][0]["base"] == 0
+        else:
+            with pytest.raises(DataError, match="must be defined on validation"):
+                run_alone(*options)
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "f1"])
 @pytest.mark.parametrize(("n_groups", "n_units"), [(1, 1), (10, 10), (None, 80)])
 def test_what_no_answer_changes_is_not_shown_by_few(metric, n_groups, n_units, setup):

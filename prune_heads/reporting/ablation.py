@@ -173,10 +173,9 @@ def _together(table: Record) -> Iterator[str]:
     if not about:
         return
     if (found := about["reliability"]) is not None:
-        worth = "not reliable" if found < RELIABLE else "reliable"
         yield (
-            f"The order of the heads is {worth}: on as many other examples it would agree by {found:.2f} (split halves "
-            f"{about['split_half']:.2f}, Spearman-Brown)."
+            f"The order of the heads is {'not ' * (found < RELIABLE)}reliable: on as many other examples it would "
+            f"agree by {found:.2f} (split halves {about['split_half']:.2f}, Spearman-Brown)."
         )
     n = sum(p is not None and p < table["alpha"] for row in about["max_t"] for p in row)
     few = f" Intervals are not to be relied on: {about['few']}." if about["few"] else ""

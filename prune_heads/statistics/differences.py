@@ -177,11 +177,15 @@ def metric_interval(
     n_resamples: int = N_RESAMPLES,
     groups: Array | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval `(low, high)` of the metric itself; arguments as for `compare_paired`."""
+    """Percentile interval of the metric itself, of a share without spread Wilson's; arguments of `compare_paired`."""
     metric = metric_named(metric)
     metric.check(predictions, references)
     (values,) = resampled_values(metric, (predictions,), references, seed, n_resamples, groups=groups)
-    return percentiles(values)
+    low, high = percentiles(values)
+    if metric.is_share and low == high:
+        rest = 1.96**2 / ((len(references) if groups is None else int(groups.max()) + 1) + 1.96**2)
+        low, high = max(0.0, low - rest), min(1.0, high + rest)
+    return low, high
 
 
 def percentiles(values: Array) -> tuple[float, float]:
