@@ -182,8 +182,7 @@ class Joint:
         The critical value of all heads and the 80% quantile of a normal distribution, times the median error above 0.
         """
         errors = self.errors[self.errors > RELATIVE * max(self.errors.max(initial=0.0), 1e-300)]
-        beyond = self.critical(confidence) + scipy.stats.norm.ppf(POWER)
-        return float(beyond * np.median(errors)) if len(errors) else 0.0
+        return float((self.critical(confidence) + scipy.stats.norm.ppf(POWER)) * np.median([*errors] or [0.0]))
 
 
 def joint(differences: Differences, *, seed: int, n_resamples: int = N_JOINT) -> Joint:
