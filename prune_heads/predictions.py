@@ -181,17 +181,15 @@ class Predictions:
 
     def resampled(self, answers: Sequence[NDArray[Any]], seed: int) -> NDArray[np.float64]:
         """`(len(answers), 1 + N_DRAWS)`: the headline metric of each, and after it on resamples, the same for all."""
-        how: dict[str, Any] = {"by_cells": False, "groups": self.groups}
-        whole = np.array([[self.measure(each, self.references)] for each in answers])
-        return np.hstack([whole, resampled_values(self.measure, answers, self.references, seed, N_DRAWS, **how)])
+        drawn = resampled_values(self.measure, answers, self.references, seed, N_DRAWS, False, self.groups)
+        return np.hstack([[[self.measure(each, self.references)] for each in answers], drawn])
 
     def kept_within(self, margin: float, base: NDArray[Any], answers: NDArray[Any], seed: int) -> dict[str, Any]:
         """Whether the headline metric of what is predicted is less than the margin below that of the base.
 
         `{"margin", "low", "high", "verdict"}`: a 90% interval of the difference, and `non_inferior` of it.
         """
-        how: dict[str, Any] = {"seed": seed, "groups": self.groups}
-        low, high = difference_interval(self.measure, base, answers, self.references, **how)
+        low, high = difference_interval(self.measure, base, answers, self.references, seed=seed, groups=self.groups)
         return {"margin": margin, "low": low, "high": high, "verdict": non_inferior(low, high, margin)}
 
     def compared(self, kept: Mapping[str, Kept], test: Callable[..., Any], seed: int) -> Iterator[dict[str, Any]]:

@@ -296,6 +296,15 @@ def test_a_reduced_precision_counts_the_predictions_that_it_flips(setup):
     assert run(setup)["flips"] is None
 
 
+def test_the_sample_for_flips_is_of_the_examples_that_were_measured(setup):
+    """Of examples that are drawn at random, too."""
+    low, answers = replace(setup, dtype="bfloat16", max_examples=16, sample_seed=3), []
+    for each in (low, replace(low, dtype="float32")):
+        of, masks = predictions(each), [HeadMask(SHAPE), *(masked("without-one", *head) for head in HEADS)]
+        answers.append([of.answers(of.of(mask)) for mask in masks])
+    assert run(low)["flips"]["n_flipped"] == int((np.array(answers[0]) != np.array(answers[1])).sum())
+
+
 def test_the_sample_for_flips_may_have_one_class(own):
     setup = own("matthews_correlation", ["negative"] * FLIP_SAMPLE + ["positive"] * 6)
     assert run(replace(setup, dtype="bfloat16"))["flips"]["n_examples"] == FLIP_SAMPLE

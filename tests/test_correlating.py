@@ -181,6 +181,15 @@ def test_records_that_lack_something_are_refused(missing, ablation):
         read_series(file.parent)
 
 
+@pytest.mark.parametrize("other", ["pairs", "random"])
+def test_ablations_of_several_heads_are_another_command(other, ablation):
+    file = ablation("mine", {"a": DELTAS}) / "record.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({other: record.pop("tables"), **record}))
+    with pytest.raises(RunError, match="mine is of another command"):
+        read_series(file.parent)
+
+
 def test_files_that_are_neither(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match=r"ablate --output' or .*; empty holds no scores\.json and no record"):

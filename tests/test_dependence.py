@@ -269,6 +269,81 @@ def test_a_margin_in_run_curve_and_ablate(setup):
     assert row["kept"]["low"] <= row["difference"] <= row["kept"]["high"]
 
 
+def test_a_margin_of_a_metric_that_means_nothing_is_refused(setup, tmp_path):
+    asked = setup(8, metric="matthews_correlation")
+    (tmp_path / "own.csv").write_text("text,label,document\n" + "a film,positive,1\n" * 9)
+    for margin in (None, 0.01):
+        options = (asked, Choice(heads="1:1"), Scoring("magnitude"), RunOptions(margin=margin), Reporter())
+        if margin is None:
+            assert run_alone(*options).record["rows"][0]["base"] == 0
+        else:
+            with pytest.raises(DataError, match="must be defined on validation"):
+                run_alone(*options)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+@pytest.mark.parametrize(("n_groups", "n_units"), [(1, 1), (10, 10), (None, 80)])
+def test_what_no_answer_changes_is_not_shown_by_few(metric, n_groups, n_units, setup):
+    """z^2 / (n + z^2) to each side, of groups and of metrics that are no share, as of accuracy."""
+    asked = setup(n_groups or 1, metric=metric, cluster_column=n_groups and "document")
+    subject = load_subject(asked, Reporter())
+    predictions = predictions_of(asked, subject, load_split(asked, subject, "validation", Reporter()), Reporter())
+    base = predictions.answers(predictions.of(HeadMask(SHAPE)))
+    found, z = predictions.kept_within(0.01, base, base, 0), 1.6448536
+    assert (found["low"], found["high"]) == pytest.approx((-(z**2) / (n_units + z**2), z**2 / (n_units + z**2)))
+    assert found["verdict"] == "open"
+
+
+def test_areas_of_estimators_are_compared_by_groups(setup):
+    """Of one group all resamples are alike."""
+    record = compare_estimators(setup(1), Conditions(steps=3, score_examples=16), Reporter())
+    for found in (line["area_difference"] for line in record["lines"]):
+        assert (found["low"], found["high"]) == pytest.approx((found["value"],) * 2, abs=1e-12)
+
+
+def test_few_groups_are_noted(setup):
+    for n_groups in (1, 29, 30):
+        reporter = Reporter()
+        load_split(setup(n_groups), load_subject(setup(n_groups), Reporter()), "validation", reporter)
+        said = f"validation: reliable intervals and tests need 30 groups of examples; got {n_groups}"
+        assert (said in reporter.notes) == (n_groups < 30)
+
+
+def test_a_group_that_is_missing_is_refused(setup, tmp_path):
+    asked = setup(20)
+    (tmp_path / "own.csv").write_text("text,label,document\na film,positive,1\na dog,negative,\n")
+    with pytest.raises(DataError, match=r"own.csv row 2: document must say its group, got '"):
+        load_task("own", own=asked.own).load("validation")
+    split = load_task("own", own=asked.own, skip_invalid=True).load("validation")
+    assert (len(split), len(split.left_out), split.groups) == (1, 1, ("1",))
+
+
+def test_groups_of_rows_in_memory_must_be_there(checkpoint):
+    rows = [{"text": WORDS[i % 4], "label": i % 2, "document": None if i == 3 else i // 10} for i in range(40)]
+    with pytest.raises(DataError, match="example 4: document must say its group, got None"):
+        Evaluator(str(checkpoint), rows, columns={"cluster": "document"})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kind": "random", "blocks": "1", "margin": 0.01}, "--kind random must be without --blocks"),
+        ({"kind": "pairs", "margin": 0.01}, "--kind pairs must be without --margin"),
+    ],
+)
+def test_what_tables_of_several_heads_do_not_look_at_is_refused(given, said):
+    with pytest.raises(OptionError, match=said):
+        Ablation.of(given)
+    assert Ablation.of({"kind": "pairs", "blocks": "1", "details": False}).blocks == ("1",)
+    assert Ablation.of({"kind": "random", "details": False}).kind == "random"
+
+
+def test_few_flips_are_said_of_metrics_that_are_no_share(setup):
+    (found,) = ablate(setup(80, metric="f1", cluster_column=None), Ablation(), Reporter()).record["tables"]
+    n_flips = np.add(*(np.array(found["changed"][side]) for side in ("to_right", "to_wrong")))
+    assert found["together"]["few"] == f"of {(n_flips < 20).sum()} of 12 heads fewer than 20 answers change"
+
+
 def test_intervals_of_groups_and_other_metrics_are_of_the_bootstrap(setup):
     asked = setup(20, metric="f1")
     subject = load_subject(asked, Reporter())
@@ -281,4 +356,8 @@ def test_intervals_of_groups_and_other_metrics_are_of_the_bootstrap(setup):
         at = np.concatenate([np.flatnonzero(predictions.groups == g) for g in draws.integers(0, 20, 20)])
         one, two = (predictions.measure(each[at], predictions.references[at]) for each in (base, after))
         values.append(two - one)
-    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(values, [0.05, 0.95])), abs=0.03)
+    value, least = (predictions.measure(each, predictions.references) for each in (after, base))
+    value, least = value - least, 1.6448536**2 / (20 + 1.6448536**2)
+    low, high = np.quantile(values, [0.05, 0.95])
+    expected = min(low, value - least), max(high, value + least)
+    assert (found["low"], found["high"]) == pytest.approx(expected, abs=0.03)

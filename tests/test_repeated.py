@@ -7,7 +7,7 @@ import pytest
 from tiny import WORDS
 
 from prune_heads import predictions
-from prune_heads.errors import UnfitError
+from prune_heads.errors import OptionError, UnfitError
 from prune_heads.heads import HeadMask
 from prune_heads.options import Curves, Scoring, Setup
 from prune_heads.options.studies import Conditions
@@ -90,6 +90,21 @@ def by_hand(setup, parts, seed):
     return np.array(found), n
 
 
+def drawn_areas(lab, options):
+    """The area of each random order."""
+    on, found = lab.predictions("validation"), []
+    for i in range(options.draws):
+        scores = score(lab.subject, Scoring("random", seed=options.seed + i)).scores
+        masks = lowest_first(scores, HeadMask(SHAPE), options.steps)
+        found.append(area_under_curve([len(mask) for mask in masks], [on.metric_of(on.of(mask)) for mask in masks]))
+    return np.array(found)
+
+
+def test_random_orders_are_dealt_out_to_all_samples(setup):
+    with pytest.raises(OptionError, match=r"--draws must be as many as --score-samples \(5\); got 3"):
+        curves(setup, Curves(("random",), draws=3, score_samples=5), Reporter())
+
+
 @pytest.mark.parametrize("is_disjoint", [True, False])
 def test_areas_by_hand(setup, monkeypatch, is_disjoint):
     monkeypatch.setattr(predictions, "N_DRAWS", 100)
@@ -118,7 +133,11 @@ def test_areas_by_hand(setup, monkeypatch, is_disjoint):
     assert len(set(rows["magnitude", None]["values"])) == 1, "one order, whatever is drawn"
     assert rows["magnitude", None]["value"] == pytest.approx(lines["magnitude"]["areas"]["validation"])
     assert rows["random", None]["value"] == pytest.approx(lines["random"]["areas"]["validation"])
-    assert (len(set(rows["random", None]["values"])) > 1) is is_disjoint
+    drawn = drawn_areas(lab, options)
+    of, error = rows["random", None], (drawn.var(ddof=1) / 10) ** 0.5
+    dealt = np.var(of["values"], ddof=1) / (5 if is_disjoint else 1)
+    assert dealt == pytest.approx(np.var(drawn.reshape(2, 5).mean(axis=0), ddof=1) / 5), "of the mean of all draws"
+    assert 0.2 * error < dealt**0.5 < 5 * error
     apart = rows["gradient", None]["value"] - rows["magnitude", None]["value"]
     assert rows["gradient", "magnitude"]["value"] == pytest.approx(apart)
     said = str(curve_page(record).to_markdown())

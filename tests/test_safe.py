@@ -179,6 +179,7 @@ def test_examples_that_are_there_twice_say_no_more_than_once():
     assert design_effect(change, groups) == pytest.approx(2, rel=0.01)
     assert design_effect(change, None) == design_effect(np.zeros(4), np.arange(4)) == 1
     assert design_effect(np.array([1.0, 0, 0, 0]), np.zeros(4, dtype=int)) == 4
+    assert design_effect(np.zeros(4), np.zeros(4, dtype=int)) == 4, "one group that changes nothing is one answer"
 
 
 def test_numbers_by_hand():

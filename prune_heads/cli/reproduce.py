@@ -53,7 +53,7 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any], asked: typ
     values = {} if named is None else read_toml(named, _WHAT, OptionError)
     file = named or Path("the command line")
     subjects = values.pop(_SUBJECT, [{}])
-    if not isinstance(subjects, list) or not all(isinstance(each, dict) for each in subjects):
+    if not isinstance(subjects, list) or not subjects or not all(isinstance(each, dict) for each in subjects):
         raise OptionError(f"{file.name}: subject must be tables, written [[subject]].")
     is_paper = asked is Conditions
     if is_paper and subjects == [{}] and not {"model", "task"} & {*values, *given}:

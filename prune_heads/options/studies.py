@@ -106,6 +106,9 @@ class Ablation(Group):
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         if given.get("kind") != "only-one" and given.keys() & {"choose_split", "choose_examples"}:
             yield "--choose-split and --choose-examples belong to --kind only-one"
+        ignored = {"pairs": ("details", "margin"), "random": ("blocks", "details", "margin")}.get(given.get("kind", ""))
+        for name in filter(given.get, ignored or ()):
+            yield f"--kind {given['kind']} must be without --{name}, which it does not look at"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ KINDS = {"without-one": "without one head", "only-one": "with one head alone in 
 
 _POINT = {"log_likelihood": "0.01 nat a token"}  # metric -> what a point of it is, where it is not a share
 RELIABLE = 0.7  # what the reliability of an order should be (Nunnally, 1978)
-_SAME = "Without a typical head no answer changes: more examples are needed."
+_SAME = "No head changes an answer: more examples are needed."
 _WIDTH = 5  # characters of a number in the terminal: sign, point, three digits
 
 
@@ -174,14 +174,13 @@ def _together(table: Record) -> Iterator[str]:
     if not about:
         return
     if (found := about["reliability"]) is not None:
-        worth = "not reliable" if found < RELIABLE else "reliable"
         yield (
-            f"The order of the heads is {worth}: on as many other examples it would agree by {found:.2f} (split halves "
-            f"{about['split_half']:.2f}, Spearman-Brown)."
+            f"The order of the heads is {'not ' * (found < RELIABLE)}reliable: on as many other examples it would "
+            f"agree by {found:.2f} (split halves {about['split_half']:.2f}, Spearman-Brown)."
         )
     n = sum(p is not None and p < table["alpha"] for row in about["max_t"] for p in row)
     few = f" Intervals are not to be relied on: {about['few']}." if about["few"] else ""
-    found = about["smallest_difference"]  # none, in older records 0, where no answer changes without a typical head
+    found = about["smallest_difference"]  # none, in older records 0, where no head changes anything
     least = f"A difference of {100 * found:.2f} points would be found in 80% of such samples." if found else _SAME
     yield f"All heads at once: significant for {n} (max-t, p < {table['alpha']:g}). {least}{few}"
     rows = sorted(_cells({**about, **blocks, "delta": table["delta"]}, _shown(about)), key=lambda row: row["delta"])

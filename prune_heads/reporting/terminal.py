@@ -68,7 +68,7 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
     curve = [curve_table(record)] if record["curve"] else []
     heads = f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}"
     kept = [
-        f"{row['split']}: the {of[0]} ({of[1]}) changes by {of[2]['difference']:+.4f} ({of[2]['low']:+.4f} to "
+        f"{row['split']}: {of[0]} ({of[1]}) changes by {of[2]['difference']:+.4f} ({of[2]['low']:+.4f} to "
         f"{of[2]['high']:+.4f}){_flips(row)}."
         for row in record["rows"]
         if (of := response_of(row))

@@ -57,8 +57,8 @@ def compare_paired(
     Both predictions are resampled together. The interval is that of the percentiles. The p-value of accuracy, and of
     every other share of examples, is exact (`mcnemar`). That of other metrics is the share of resamples whose
     difference lies as far from the observed one as that lies from 0 (the bootstrap shifted to the hypothesis; Efron and
-    Tibshirani, 1993, chapter 16), with the observed one counted in, so it is never 0. It is too small where there are
-    only a few examples and most of them change, since all resamples look alike then; a single example has p = 1. A
+    Tibshirani, 1993, chapter 16), with the observed one counted in, so it is never 0. Of few examples all resamples
+    look alike, so it is at least 2^(1 - n), that of n signs which agree: a single example, or group, has p = 1. A
     `NotFiniteError` if a value is not finite; a `ValueError` if the metric is unknown, the lengths differ, or there is
     no example.
 
@@ -78,7 +78,8 @@ def compare_paired(
         return PairedTest(0.0, 0.0, 0.0, 1.0, test_of(metric, groups))
     before, after = resampled_values(metric, (first, second), references, seed, n_resamples, groups=groups)
     exact = exact_p(metric, first, second, references, groups)
-    p_value = bootstrap_p(observed, after - before, len(references)) if exact is None else exact
+    n_units = len(references) if groups is None else int(groups.max()) + 1
+    p_value = bootstrap_p(observed, after - before, n_units) if exact is None else exact
     return PairedTest(observed, *percentiles(after - before), p_value, test_of(metric, groups))
 
 
@@ -98,11 +99,9 @@ def exact_p(metric: Metric, first: Array, second: Array, references: Array, grou
 
 
 def bootstrap_p(observed: float, draws: Array, n_units: int) -> float:
-    """The share of draws as far from what was observed as that is from 0; 1 of a single example."""
-    if n_units == 1:
-        return 1.0
+    """The share of draws as far from what was observed as that is from 0; no less than n units of one sign say."""
     as_far = np.abs(draws - observed) >= abs(observed) - 1e-12  # which rounding must not bring nearer
-    return (1 + int(as_far.sum())) / (1 + len(draws))
+    return max((1 + int(as_far.sum())) / (1 + len(draws)), 2.0 ** (1 - n_units))
 
 
 def mcnemar(right: Array, also_right: Array) -> float:
@@ -138,8 +137,7 @@ def paired_bootstrap(
     observed = metric(second, references) - metric(first, references)
     if len(references) < 2 or np.array_equal(first, second):
         return Difference(observed, observed, observed)
-    both = (first, second)
-    before, after = resampled_values(metric, both, references, seed, n_resamples, by_cells=False, groups=groups)
+    before, after = resampled_values(metric, (first, second), references, seed, n_resamples, False, groups)
     return Difference(observed, *percentiles(after - before))
 
 
@@ -179,11 +177,15 @@ def metric_interval(
     n_resamples: int = N_RESAMPLES,
     groups: Array | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval `(low, high)` of the metric itself; arguments as for `compare_paired`."""
+    """Percentile interval of the metric itself, of a share without spread Wilson's; arguments of `compare_paired`."""
     metric = metric_named(metric)
     metric.check(predictions, references)
     (values,) = resampled_values(metric, (predictions,), references, seed, n_resamples, groups=groups)
-    return percentiles(values)
+    low, high = percentiles(values)
+    if metric.is_share and low == high:
+        rest = 1.96**2 / ((len(references) if groups is None else int(groups.max()) + 1) + 1.96**2)
+        low, high = max(0.0, low - rest), min(1.0, high + rest)
+    return low, high
 
 
 def percentiles(values: Array) -> tuple[float, float]:

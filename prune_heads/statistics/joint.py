@@ -179,9 +179,10 @@ class Joint:
     def smallest_difference(self, confidence: float = 0.95) -> float:
         """What a typical head would have to differ by to be found, among all heads, in 80% of such samples.
 
-        The critical value of all heads and the 80% quantile of a normal distribution, times the median error.
+        The critical value of all heads and the 80% quantile of a normal distribution, times the median error above 0.
         """
-        return float((self.critical(confidence) + scipy.stats.norm.ppf(POWER)) * np.median(self.errors))
+        errors = self.errors[self.errors > RELATIVE * max(self.errors.max(initial=0.0), 1e-300)]
+        return float((self.critical(confidence) + scipy.stats.norm.ppf(POWER)) * np.median([*errors] or [0.0]))
 
 
 def joint(differences: Differences, *, seed: int, n_resamples: int = N_JOINT) -> Joint:

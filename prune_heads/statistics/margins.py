@@ -59,13 +59,18 @@ def difference_interval(
     """90% interval of a metric of the second predictions less that of the first, of the same examples.
 
     Of a share of independent examples `score_interval`; else the percentiles of a paired bootstrap, of groups where
-    `groups`, `(n_examples,)` numbers from 0, says which examples belong together.
+    `groups`, `(n_examples,)` numbers from 0, says which examples belong together. Of choices, few of which may change,
+    and of one unit, it is at least as wide as the score interval of so many units of which none changes.
     """
     if metric.is_share and metric.each is not None and groups is None:
         right, also_right = metric.each(first, references), metric.each(second, references)
         return score_interval(int((also_right > right).sum()), int((right > also_right).sum()), len(references))
     before, after = resampled_values(metric, (first, second), references, seed, N_RESAMPLES, groups=groups)
     low, high = np.quantile(after - before, [LEVEL, 1 - LEVEL])
+    n_units = len(references) if groups is None else int(groups.max()) + 1
+    if n_units == 1 or metric.is_share or np.array_equal(first, np.rint(first)):
+        value, least = metric(second, references) - metric(first, references), score_interval(0, 0, n_units)[1]
+        low, high = min(low, value - least), max(high, value + least)
     return float(low), float(high)
 
 

@@ -55,7 +55,7 @@ def reliability(differences: Differences, *, seed: int, n_splits: int = N_SPLITS
     over the splits; a negative one, which is chance, counts as 0.
 
     Returns:
-        `{"split_half", "reliability"}`, None where heads do not differ within a half, or are fewer than three.
+        `{"split_half", "reliability"}`, None of fewer than three heads, or if none differ; halves without r are 0.
     """
     n, weighed = differences.n_units, differences.weighed
     halves = np.argsort(np.random.default_rng(seed).random((n_splits, n)), axis=1) < n // 2
@@ -64,9 +64,9 @@ def reliability(differences: Differences, *, seed: int, n_splits: int = N_SPLITS
     parts = np.array_split(halves.astype(np.float64), n_splits // differences.rows + 1)
     first, second = (_centred_ranks(differences.of(weighed, side)) for side in (parts, [1 - part for part in parts]))
     lengths = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
-    if (lengths <= 0).any():
+    if (lengths <= 0).all():
         return {"split_half": None, "reliability": None}
-    r = float(((first * second).sum(axis=0) / lengths).mean())
+    r = float(((first * second).sum(axis=0) / np.where(lengths > 0, lengths, np.inf)).mean())
     return {"split_half": r, "reliability": 2 * max(r, 0) / (1 + max(r, 0))}
 
 

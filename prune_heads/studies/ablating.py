@@ -152,14 +152,14 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         columns = {"delta": cells([each.value for each in tests])}
         columns |= {name: cells([getattr(each, name) for each in tests]) for name in ("low", "high", "p_value")}
         adjusted = {"holm": cells(holm(p_values).tolist()), "bh": cells(benjamini_hochberg(p_values).tolist())}
-        all_of_them = together(differences, drawn, cells, options.seed, flips)
+        all_of_them = together(differences, drawn, cells, options.seed, flips, measure.is_share)
         return tests, {**columns, "p_adjusted": adjusted, "test": test, "together": all_of_them}
 
     counted = [predictions.changed(base, each) for each in answers]
     flips = [each for each in counted if each is not None] or None
     exact = [exact_p(measure, base, each, references, groups) for each in answers]
     differences = metric_differences(measure, base, answers, references, groups)
-    tests, columns = told(differences, test_of(measure, groups), exact, flips if measure.is_share else None)
+    tests, columns = told(differences, test_of(measure, groups), exact, flips)
     response = None
     if (responses := found.responses([gone, *masks.values()])) is not None:
         changes = responses[:, 1:] - responses[:, :1]
@@ -212,10 +212,9 @@ def _best(options: Ablation, tests: Mapping[Head, PairedTest], chosen: Measured)
 def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Reporter) -> dict[str, Any]:
     """How many predictions of the first examples differ from those of float32, of an objective that `chooses`."""
     n = min(FLIP_SAMPLE, len(found.predictions.references))
-    exact, split = replace(setup, dtype="float32"), found.predictions.split.name
-    lab = Lab(exact, reporter, seed=options.seed)
-    sample = lab.of(lab.subject.task.load(split, n))
+    exact, split = replace(setup, dtype="float32"), found.predictions.split
+    sample = Lab(exact, reporter, seed=options.seed).of(split.at(range(n)))
     wanted = predict_masks(sample, list(found.kept), memory=options.memory)
     flipped = sum(n_different(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items())
-    about = {"dtype": setup.dtype, "split": split, "n_examples": n}
+    about = {"dtype": setup.dtype, "split": split.name, "n_examples": n}
     return {**about, "n_masks": len(wanted), "n_predictions": n * len(wanted), "n_flipped": flipped}

@@ -26,6 +26,7 @@ from prune_heads.statistics import correlate
 
 DIFFERENCE, SCORE = "difference", "score"
 LOSS = "loss without the head"  # minus the difference: what should be large where a score is
+_OTHER = {"pairs", "random"}  # what records of other ablations have in place of tables
 ALONE = "difference with the head alone"  # of `only-one`, where the head that matters does well: as it is
 
 Series = dict[str, Any]
@@ -81,7 +82,7 @@ def read_series(path: Path) -> list[Series]:
     try:
         if path.is_dir() and not file.is_file():
             problem = f"{source} holds no {SCORES_FILE} and no {RECORD_FILE}"
-        elif (value := read_json(file, "a file to correlate")).get("command") == "ablate" and "pairs" not in value:
+        elif (value := read_json(file, "a file to correlate")).get("command") == "ablate" and not _OTHER & {*value}:
             return [each for table in value["tables"] for each in _ablation(value, table, source)]
         elif "scores" in value:
             record = file.resolve().with_name(RECORD_FILE)

@@ -56,6 +56,8 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     rows = {name: criterion_of(name) for name in options.criterion}  # one's own that does not fit is refused first
     study, lab = Study("curve", reporter), Lab(setup, reporter)
     lab.scoring = options.by("gradient")
+    if "random" in rows and options.draws < (options.score_samples or 0):
+        raise OptionError(f"--draws must be as many as --score-samples ({options.score_samples}); got {options.draws}")
     of_zeroed = any(row.needs_data and row.looks_at != "answers" for row in rows.values())
     if options.rescore and of_zeroed and setup.replace != "zero":
         must = f"--rescore with --replace {setup.replace} must be by the criterion ablation"

@@ -188,6 +188,8 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     study, subject, reporter = Study("run", lab.reporter), lab.subject, lab.reporter
     every = lab.reported(options.split)
     splits = [each.split for each in every]
+    for each in every if options.margin is not None else ():
+        each.check_defined()
     gone = removed_heads(subject.model)
     together = going_together(subject.model, choice, options.mode, reporter)
     named = None if choice.needs_scores else chosen(choice, gone, None, together)

@@ -66,7 +66,7 @@ def areas_sampled(
 
     Of disjoint samples the area is the mean of theirs, whose orders follow from fewer examples than that of the curve.
     Of resamples it is that of the curve, and they give its variance alone, as resampled orders are worse. Draws of
-    `random` are dealt out as if they were disjoint samples; a criterion that looks at no data has one order.
+    `random` are dealt out as disjoint samples, to vary as their mean does; a criterion that looks at no data has one.
 
     Args:
         orders: Criterion -> masks of its curve, of each draw.
@@ -89,9 +89,9 @@ def areas_sampled(
     own, of = {}, {}
     for name, draws in orders.items():
         found = np.array([area(tuple(masks)) for masks in draws])
-        dealt = [found[i::n] if is_disjoint and i < len(found) else found for i in range(n)]
-        by_sample = [area(tuple(masks)) for masks in samples.get(name, ())]
-        own[name], of[name] = found[:, 0].mean(), np.stack(by_sample or [each.mean(axis=0) for each in dealt])
+        off = [found[i % len(found) :: n].mean(axis=0) - found.mean(axis=0) for i in range(n)]
+        dealt = [found.mean(axis=0) + each / (1 if is_disjoint else n**0.5) for each in off]
+        own[name], of[name] = found[:, 0].mean(), np.stack([area((*each,)) for each in samples.get(name, ())] or dealt)
 
     def row(first: str, second: str | None, found: NDArray[np.float64], value: float) -> dict[str, Any]:
         about = {"split": predictions.split.name, "first": first, "second": second, "values": found[:, 0].tolist()}

@@ -18,7 +18,7 @@ from prune_heads.objectives.replacing import Replacement
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.statistics.groups import numbered
+from prune_heads.statistics.groups import FEW_GROUPS, numbered
 from prune_heads.store import PredictionStore, default_root
 from prune_heads.tasks.task import Split, load_task
 
@@ -75,6 +75,8 @@ def load_split(setup: Setup, subject: Subject, split: str, reporter: Reporter, l
         reporter.note(f"{split}: the first {n} of {there} examples, in file order")
     elif n < there:
         reporter.note(f"{split}: {n} of {there} examples, drawn at random (seed {setup.sample_seed})")
+    if loaded.groups and (n_groups := len({*loaded.groups})) < FEW_GROUPS:
+        reporter.note(f"{split}: reliable intervals and tests need {FEW_GROUPS} groups of examples; got {n_groups}")
     return subject.measurable(loaded, reporter)
 
 

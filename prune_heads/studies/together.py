@@ -17,7 +17,7 @@ Flips = Sequence[Sequence[int]]
 
 
 def together(
-    differences: Differences, found: Joint, cells: Cells, seed: int, flips: Flips | None = None
+    differences: Differences, found: Joint, cells: Cells, seed: int, flips: Flips | None, is_share: bool
 ) -> dict[str, Any] | None:
     """What can be said of the whole table, for records; None of one example, one group or one head.
 
@@ -26,7 +26,8 @@ def together(
         found: The same, resampled.
         cells: Puts a number a head into rows of cells.
         seed: Of the draws.
-        flips: Of a share of examples, from which its intervals follow also where few answers change.
+        flips: Of choices.
+        is_share: Whether the metric is a share, so that intervals follow from flips also where few answers change.
 
     Returns:
         `n_groups`, None where examples are independent; `low`, `high`: 95% intervals that hold for all heads at once;
@@ -34,13 +35,13 @@ def together(
         difference, which hold at once with 95%; `lower_half`: posterior probability of being in the lower half;
         `shrunk`, `shrunk_error`: empirical-Bayes estimates; `mean`, `spread` of the true differences, and the `prior`
         of them; `split_half`, `reliability` of the order; `smallest_difference` that a test of all heads would find
-        with 80% power, None if the median head changes nothing; `few`: why the intervals are not to be relied on.
+        with 80% power, None if no head changes anything; `few`: why the intervals are not to be relied on.
     """
     if differences.n_units < 2 or differences.n_heads < 2:
         return None
     low, high = found.simultaneous()
     groups = differences.groups
-    if flips is not None and groups is None:
+    if is_share and flips is not None and groups is None:
         inside = min(2 * float(scipy.stats.norm.cdf(found.critical())) - 1, 1 - 1e-12)
         low, high = np.array([score_interval(gained, lost, differences.n_examples, inside) for gained, lost in flips]).T
     first, last = rank_intervals(found)

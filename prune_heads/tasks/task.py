@@ -120,8 +120,11 @@ class Task:
                 cells = [objective.input_of(given.get(n), may_be_empty=table.may_be_empty) for n in spec.text_columns]
                 cells += [objective.label_of(label, codes)] if row.label else []
                 objective.check_row(tuple(cells))
+                group = given.get(spec.cluster_column)
+                if group in (None, "") and spec.cluster_column in table.names and not table.may_be_empty:
+                    raise ValueError(f"{spec.cluster_column} must say its group, got {brief(group)}")
                 kept.append(cells)
-                groups.append(str(given.get(spec.cluster_column)))
+                groups.append(str(group))
             except ValueError as fault:
                 table.fault(f"{place}: {fault}")
         out = tuple(table.left_out or ())

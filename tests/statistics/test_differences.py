@@ -174,6 +174,27 @@ def test_one_example_proves_nothing(name):
     assert (got.low, got.high, got.p_value) == (got.value, got.value, 1.0)
 
 
+@pytest.mark.parametrize("n", [2, 5])
+def test_few_examples_prove_little(n):
+    """Scores that all fall: of so many signs all are alike by chance with a probability of 2^(1 - n), in groups too."""
+    first, truth = np.zeros(3 * n), np.zeros(3 * n)
+    second = np.tile([1.0, 1.1, 1.2], n)
+    metric = mean_of("error", lambda made, true: np.abs(made - true))
+    groups = np.repeat(np.arange(n), 3)
+    assert compare_paired(metric, first[:n], second[:n], truth[:n], seed=0).p_value == 2.0 ** (1 - n)
+    assert compare_paired(metric, first, second, truth, seed=0, groups=groups).p_value == 2.0 ** (1 - n)
+    assert compare_paired("f1", *np.tile([[0, 1], [1, 0], [0, 1]], 20), seed=0, groups=np.zeros(40, int)).p_value == 1
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_of_answers_that_are_all_right_or_all_wrong_the_interval_is_wilson_s(side):
+    for n, groups in ((10, None), (4, np.repeat(np.arange(4), 3)), (1, np.zeros(5, int))):
+        truth = np.ones(n if groups is None else len(groups), int)
+        exact = scipy.stats.binomtest(n * side, n).proportion_ci(0.95, "wilson")
+        found = metric_interval("accuracy", truth * side, truth, seed=0, n_resamples=99, groups=groups)
+        assert found == pytest.approx((exact.low, exact.high), abs=1e-4)
+
+
 def test_labels_all_alike_give_no_difference():
     """The metric is 0 on both sides; `why_undefined` says what to print."""
     got = compare_paired("matthews_correlation", np.array([0, 1, 1]), np.array([1, 1, 0]), np.ones(3, int), seed=0)

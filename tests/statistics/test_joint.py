@@ -157,6 +157,23 @@ def posterior(observed, noise, spread):
     return values, around + np.outer(left, left) / inverse.sum(), mean
 
 
+def test_halves_without_a_difference_agree_by_nothing():
+    """Heads that change one example each: in every split two heads are in one half, and so are no others there."""
+    changes = np.zeros((40, 3))
+    changes[0, 0], changes[1, 1] = -1, 1
+    found = reliability(mean_differences(changes), seed=0, n_splits=400)
+    # Both in one half: the other has no order, 0. Apart: ranks (1, 2.5, 2.5) and (1.5, 3, 1.5), which agree by 0.5.
+    apart = 1 - 2 * (20 * 19) / (40 * 39)
+    assert found["split_half"] == pytest.approx(0.5 * apart, abs=0.04)
+
+
+def test_the_smallest_difference_is_of_heads_that_change_something():
+    rng, changes = np.random.default_rng(0), np.zeros((200, 5))
+    changes[:, 0] = rng.normal(0, 1, 200)
+    found = joint(mean_differences(changes), seed=0)
+    assert found.smallest_difference() == pytest.approx((found.critical() + 0.8416) * found.errors[0], rel=1e-3)
+
+
 def test_shrunk_is_the_posterior_of_its_variance():
     """The same numbers from the direct formulas, and the best spread of a grid by the restricted likelihood."""
     rng = np.random.default_rng(6)
