@@ -341,7 +341,7 @@ def test_what_tables_of_several_heads_do_not_look_at_is_refused(given, said):
 def test_few_flips_are_said_of_metrics_that_are_no_share(setup):
     (found,) = ablate(setup(80, metric="f1", cluster_column=None), Ablation(), Reporter()).record["tables"]
     n_flips = np.add(*(np.array(found["changed"][side]) for side in ("to_right", "to_wrong")))
-    assert found["together"]["few"] == f"of {(n_flips < 20).sum()} of 12 heads fewer than 20 answers change"
+    assert found["together"]["few"] == f"fewer than 20 answers change for {(n_flips < 20).sum()} of 12 heads"
 
 
 def test_intervals_of_groups_and_other_metrics_are_of_the_bootstrap(setup):

@@ -63,9 +63,8 @@ def model_card(record: Record, folder: Path) -> str:
     title += f" fine-tuned on {words.task_title(task)}" * (record["command"] == "finetune")
     if n_gone := sum(each.count(",") + 1 for each in gone):
         title += f" without {n_gone} attention head{'s' * (n_gone > 1)}"
-    is_other = "made_from" in record and ("rounding" in record or record["configuration"]["heads"])
-    parts = [  # of a model that computes something else than the one measured, the hub is told no number
-        f"---\n{_front_matter(record, form.library, task, [] if is_other else numbers)}\n---",
+    parts = [
+        f"---\n{_front_matter(record, form.library, task, numbers)}\n---",
         in_markdown(f"# {title}"),
         f"Written by `{made}`, version {libraries['prune-heads']}, with transformers {libraries['transformers']}.",
     ]
@@ -99,5 +98,7 @@ def _front_matter(record: Record, library: str, task: str, numbers: list[dict[st
         found = [(row["split"], re.sub("^pearson$", "pearsonr", row["metric"]), row["after"]) for row in numbers]
         results = [EvalResult(**of, dataset_split=split, metric_type=name, metric_value=x) for split, name, x in found]
         about |= {"pipeline_tag": kind, "metrics": sorted({name for _, name, _ in found})}
-        about |= {"model_name": model["name"], "eval_results": results}
+        is_pruned_since = "made_from" in record and record["configuration"]["heads"]
+        if not record.get("rounding") and not is_pruned_since:  # else another model was measured
+            about |= {"model_name": model["name"], "eval_results": results}
     return str(ModelCardData(library_name=library, tags=["prune-heads", "attention-heads"], **about).to_yaml())

@@ -231,7 +231,7 @@ def test_an_export_knows_what_its_checkpoint_came_from(invoke, json_of, refused,
     assert report["made_from"] == made
     again = json_of(invoke("export", tmp_path / "out", "--to", "torch-int8", "--output", tmp_path / "more", "--json"))
     assert again["made_from"] == {**made, "command": "export", "identity_hash": report["identity_hash"]}
-    cards = exact, card = (ModelCard.load(tmp_path / name / "README.md") for name in ("out", "more"))
+    cards = exact, card = [ModelCard.load(tmp_path / name / "README.md") for name in ("out", "more")]
     (result,) = exact.data.eval_results
     assert card.data.eval_results is None  # they were measured before rounding; the table of the card says so
     assert f"| validation | accuracy | {row['base']:.4f} | {row['pruned']:.4f} |" in card.text

@@ -205,7 +205,7 @@ def test_where_no_answer_changes_without_a_typical_head_no_smallest_difference_i
     table["together"] |= {"smallest_difference": least}
     table["together"]["shrunk_error"] = [[0.0] * 12] * 6
     text = " ".join(rendered(ablation_page(record, narrow=True, details=True)).split())
-    assert "All heads at once: significant for 0 (max-t, p < 0.01). Without a typical head no answer changes" in text
+    assert "All heads at once: significant for 0 (max-t, p < 0.01). No head changes an answer" in text
     assert "would be found in 80%" not in text
     assert re.search(r"shrunk [+-]?0\.\d\d \(error 0\.00\)", text)
     assert not re.search(r"[ (]\.\d", text)
