@@ -187,10 +187,11 @@ def test_a_toml_file_and_notes(invoke, json_of, tmp_path):
     report = json_of(done)
     assert (report["task"], report["n_examples"]) == ("mine", 3)
     *notes, last = done.stderr.splitlines()
-    assert notes[:2] == [
+    assert notes[:3] == [
+        "note: validation: reliable intervals and tests need 30 groups of examples; got 2",
         "note: validation: 1 of 4 examples are cut at 6 tokens",
         "note: validation: 1 of 4 texts have no token to predict and are left out",
     ]
     assert last.startswith("note: validation: the base log_likelihood -")
     assert "below that of finding all tokens equally likely (-4.7875)" in last
-    assert notes[2:] == ["evaluating: 3 examples done"]
+    assert notes[3:] == ["evaluating: 3 examples done"]
