@@ -44,6 +44,9 @@ def compared(folder, planned, before=lambda: None):
     return comparison(study, subjects, work, Reporter)
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return tmp_path_factory.mktemp("store")
@@ -140,7 +143,6 @@ def test_a_criterion_without_a_definition_is_left_out_with_a_note(store, tmp_pat
     assert "own.py:never is left out" in comparison_page(found).to_markdown()
 
 
-@pytest.mark.slow
 def test_where_no_criterion_is_defined_there_is_nothing_to_compare(store, tmp_path):
     (tmp_path / "own.py").write_text(
         "from prune_heads.errors import UnfitError\ndef never(examples):\n    raise UnfitError('not of this model')\n"
@@ -164,7 +166,6 @@ def test_each_subject_has_a_figure_of_its_own(monkeypatch):
     assert list(found.values()) == names
 
 
-@pytest.mark.slow
 def test_subjects_and_seeds_are_summed_up(store, tmp_path):
     """Two of a group count as one; the set on which all were compared comes first."""
     wider = replace(OPTIONS, criterion=("magnitude", "gradient"), score_samples=2, draws=2, steps=2, random_masks=4)
@@ -195,7 +196,6 @@ def test_subjects_and_seeds_are_summed_up(store, tmp_path):
     assert len(cost_figure(found).axes) == 2
 
 
-@pytest.mark.slow
 def test_another_model_in_the_same_place_is_refused(store, tmp_path, monkeypatch):
     def other():
         monkeypatch.setattr(Ground, "identity", lambda self: {"model": "another"})
@@ -258,7 +258,6 @@ def test_plants_are_missed_where_they_should_be():
     assert halves["dead"] == {"found": 1.0, "n": 2}
 
 
-@pytest.mark.slow
 def test_plants_are_read_and_those_that_ablation_denies_do_not_count(store, tmp_path, record, monkeypatch):
     (subject,) = subjects_of([(replace(SETUP, store=store), replace(OPTIONS, score_samples=2), "")])
     ground, run = Ground(subject, Reporter()), BeginTrials((subject,))()

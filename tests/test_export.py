@@ -196,7 +196,7 @@ def test_a_tokenizer_that_cannot_pad():
 @pytest.mark.parametrize(
     "model_type",
     [
-        pytest.param("distilbert", marks=pytest.mark.slow),
+        pytest.param("distilbert", marks=pytest.mark.thorough),
         pytest.param("llama", marks=pytest.mark.thorough),
         pytest.param("gpt2", marks=pytest.mark.thorough),
     ],
@@ -290,7 +290,7 @@ def test_a_file_that_onnxruntime_cannot_load(tmp_path):
         run_onnx(tmp_path, [tiny_inputs()])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_large_models_get_a_file_of_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_module, "_ONE_FILE_BYTES", 1000)
     model = tiny_model("bert", num_hidden_layers=1)

@@ -95,7 +95,8 @@ def holds(compiling, backend, tolerance, *, surgery=True):
 
 
 LABELS = torch.tensor([0, 1, 2, 0])
-SLOW = [(whole, "eager"), (in_place, "eager"), (stack, "eager"), (forward, "eager")]
+SLOW = [(whole, "eager"), (in_place, "eager")]
+THOROUGH = [(stack, "eager"), (forward, "eager"), (in_place, "inductor"), (stack, "inductor")]
 
 
 @pytest.mark.slow
@@ -108,8 +109,7 @@ def test_a_compiled_model_has_the_numbers_of_a_plain_one(compiling, surgery):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("compiling", "backend"),
-    [*SLOW, *(pytest.param(each, "inductor", marks=pytest.mark.thorough) for each in (in_place, stack))],
+    ("compiling", "backend"), [*SLOW, *(pytest.param(*each, marks=pytest.mark.thorough) for each in THOROUGH)]
 )
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own modules
 def test_however_it_is_compiled(compiling, backend):

@@ -11,8 +11,12 @@ from prune_heads.options import Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.studies.scoring import Lab
 
+LONG = ("gnorm", "gnorm-published", "greedy", "shapley")
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+
+@pytest.mark.parametrize(
+    "criterion", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CRITERIA]
+)
 def test_scores_are_computed_anew_for_another_seed_only_where_it_matters(criterion):
     asked = []
 

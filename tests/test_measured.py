@@ -41,7 +41,7 @@ def test_a_sweep_is_run_whole_before_it_is_timed(measured):
     assert all(row[f"{part}_seconds"] > 0 for row in rows for part in ("resolve", "trial", "status"))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_memory_is_of_the_process_that_scores(measured):
     (row,) = measured.memory([50])
     assert row["n_sentences"] == 50

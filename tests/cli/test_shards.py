@@ -98,6 +98,7 @@ def test_a_process_and_its_ablation_scores(on, tmp_path, cli, json_of, invoke):
     assert len(list((tmp_path / "b").rglob("*.safetensors"))) == 1 + len(np.concatenate(one["scores"]))
 
 
+@pytest.mark.thorough
 def test_ablations_are_those_of_one_process(on, tmp_path, invoke, json_of, monkeypatch):
     stores = (tmp_path / "a", tmp_path / "b")
     one = json_of(invoke(*ABLATE, "--store", stores[0], "--output", tmp_path / "one"))

@@ -129,7 +129,7 @@ def test_a_trial_is_the_run_of_the_same_options(spec, whole, invoke, json_of):
             assert alone[key] == trial[key]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_processes_and_one_process_give_the_same_records(spec, whole, tmp_path):
     with process("sweep", "run", spec(), "--output", tmp_path / "two", "--jobs", 2, "--json") as both:
         events = [json.loads(line) for line in both.stdout]
