@@ -190,7 +190,7 @@ def test_a_decoder_is_named_by_what_it_is_given(model_type, tmp_path):
     ("model_type", "more"),
     [
         ("perceiver", {"vocab_size": 262}),
-        pytest.param("canine", {"bos_token_id": 0xE000, "eos_token_id": 0xE001}, marks=pytest.mark.slow),
+        pytest.param("canine", {"bos_token_id": 0xE000, "eos_token_id": 0xE001}, marks=pytest.mark.thorough),
     ],
 )
 def test_models_of_bytes_and_characters(model_type, more, tmp_path):
