@@ -30,7 +30,7 @@ from prune_heads.objectives.responses import LIKELIHOOD
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.statistics import Metric, compare_paired, mean_of, metric_interval
 from prune_heads.statistics.differences import resampled_values
-from prune_heads.statistics.groups import numbered
+from prune_heads.statistics.groups import n_units, numbered
 from prune_heads.statistics.margins import difference_interval, non_inferior
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
@@ -177,7 +177,7 @@ class Predictions:
     @property
     def n_units(self) -> int:
         """What is resampled: groups, or examples."""
-        return len(self.references) if self.groups is None else int(self.groups.max()) + 1
+        return n_units(len(self.references), self.groups)
 
     def resampled(self, answers: Sequence[NDArray[Any]], seed: int) -> NDArray[np.float64]:
         """`(len(answers), 1 + N_DRAWS)`: the headline metric of each, and after it on resamples, the same for all."""

@@ -30,7 +30,8 @@ from prune_heads.errors import DataError
 from prune_heads.files import json_of, read_bytes, text_of, toml_of
 
 _TABLE = tomllib.loads((resources.files("prune_heads.migration") / "cures.toml").read_text("utf-8"))
-MASKS, METHODS, FUNCTIONS, STILL_THERE = map(tuple, _TABLE["names"].values())
+_NAMES = ("masks", "methods", "functions", "still_there")
+MASKS, METHODS, FUNCTIONS, STILL_THERE = (tuple(_TABLE["names"][name]) for name in _NAMES)
 PRUNED = "pruned_heads"  # keyword argument, attribute and key of a configuration
 _ARGUMENTS = (*MASKS, PRUNED)
 NAMES = re.compile("|".join({*MASKS, PRUNED, *METHODS, *FUNCTIONS}).encode())  # a file without any is not parsed

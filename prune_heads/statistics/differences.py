@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from prune_heads.statistics.groups import clustered_mcnemar
+from prune_heads.statistics.groups import clustered_mcnemar, n_units
 from prune_heads.statistics.metrics import Array, Metric, metric_named
 from prune_heads.statistics.tables import area_under_curve
 
@@ -78,8 +78,7 @@ def compare_paired(
         return PairedTest(0.0, 0.0, 0.0, 1.0, test_of(metric, groups))
     before, after = resampled_values(metric, (first, second), references, seed, n_resamples, groups=groups)
     exact = exact_p(metric, first, second, references, groups)
-    n_units = len(references) if groups is None else int(groups.max()) + 1
-    p_value = bootstrap_p(observed, after - before, n_units) if exact is None else exact
+    p_value = bootstrap_p(observed, after - before, n_units(len(references), groups)) if exact is None else exact
     return PairedTest(observed, *percentiles(after - before), p_value, test_of(metric, groups))
 
 
@@ -98,10 +97,10 @@ def exact_p(metric: Metric, first: Array, second: Array, references: Array, grou
     return mcnemar(right, also_right) if groups is None else clustered_mcnemar(right, also_right, groups)
 
 
-def bootstrap_p(observed: float, draws: Array, n_units: int) -> float:
+def bootstrap_p(observed: float, draws: Array, n: int) -> float:
     """The share of draws as far from what was observed as that is from 0; no less than n units of one sign say."""
     as_far = np.abs(draws - observed) >= abs(observed) - 1e-12  # which rounding must not bring nearer
-    return max((1 + int(as_far.sum())) / (1 + len(draws)), 2.0 ** (1 - n_units))
+    return max((1 + int(as_far.sum())) / (1 + len(draws)), 2.0 ** (1 - n))
 
 
 def mcnemar(right: Array, also_right: Array) -> float:
@@ -183,7 +182,7 @@ def metric_interval(
     (values,) = resampled_values(metric, (predictions,), references, seed, n_resamples, groups=groups)
     low, high = percentiles(values)
     if metric.is_share and low == high:
-        rest = 1.96**2 / ((len(references) if groups is None else int(groups.max()) + 1) + 1.96**2)
+        rest = 1.96**2 / (n_units(len(references), groups) + 1.96**2)
         low, high = max(0.0, low - rest), min(1.0, high + rest)
     return low, high
 
@@ -209,7 +208,7 @@ def resampled_values(
     False: to draw examples gives other draws of the same resampling.
     """
     rng, cell = np.random.default_rng(seed), metric.cell
-    n = len(references) if groups is None else int(groups.max()) + 1
+    n = n_units(len(references), groups)
     columns, counts = [*predictions, references], None
     if cell is None:
         columns = [each.astype(np.float64) for each in columns]

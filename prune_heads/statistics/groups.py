@@ -24,6 +24,11 @@ def sums_by_group(values: Array, groups: Array) -> Array:
     return sums
 
 
+def n_units(n_examples: int, groups: Array | None) -> int:
+    """What is drawn: examples, or the groups that they belong to, by numbers `(n_examples,)` from 0."""
+    return n_examples if groups is None else int(groups.max()) + 1
+
+
 def clustered_mcnemar(right: Array, also_right: Array, groups: Array) -> float:
     """Two-sided p-value that two predictions are right equally often, of examples in groups.
 

@@ -7,6 +7,7 @@ import scipy
 from numpy.typing import ArrayLike
 
 from prune_heads.statistics.differences import N_RESAMPLES, resampled_values
+from prune_heads.statistics.groups import n_units
 from prune_heads.statistics.metrics import Array, Metric
 
 Verdict = Literal["kept", "open", "lost"]
@@ -67,9 +68,9 @@ def difference_interval(
         return score_interval(int((also_right > right).sum()), int((right > also_right).sum()), len(references))
     before, after = resampled_values(metric, (first, second), references, seed, N_RESAMPLES, groups=groups)
     low, high = np.quantile(after - before, [LEVEL, 1 - LEVEL])
-    n_units = len(references) if groups is None else int(groups.max()) + 1
-    if n_units == 1 or metric.is_share or np.array_equal(first, np.rint(first)):
-        value, least = metric(second, references) - metric(first, references), score_interval(0, 0, n_units)[1]
+    n = n_units(len(references), groups)
+    if n == 1 or metric.is_share or np.array_equal(first, np.rint(first)):
+        value, least = metric(second, references) - metric(first, references), score_interval(0, 0, n)[1]
         low, high = min(low, value - least), max(high, value + least)
     return float(low), float(high)
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from prune_heads.statistics.differences import joint_counts, resampled_values
-from prune_heads.statistics.groups import sums_by_group
+from prune_heads.statistics.groups import n_units, sums_by_group
 from prune_heads.statistics.margins import score_distance
 from prune_heads.statistics.metrics import Array, Metric
 
@@ -83,7 +83,7 @@ def loss_of(
         flips = float((change > 0).sum()) / effect, float((change < 0).sum()) / effect
         return Loss(value, sqrt(sum(flips)) / (n / effect), n, n / effect, flips)
     before, after = resampled_values(metric, (first, second), references, seed, _DRAWS, groups=groups)
-    k = n if groups is None else int(groups.max()) + 1
+    k = n_units(n, groups)
     error = float(np.std(after - before, ddof=1)) * sqrt(k / max(k - 1, 1))  # resamples vary less by that
     is_other = np.any((first != second).reshape(n, -1), axis=1).astype(np.float64)
     size = k if worth is None else n / worth / design_effect(is_other, groups)
