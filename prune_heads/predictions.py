@@ -51,6 +51,8 @@ class Predictions:
 
     replacement: Replacement | None = None
     """What stands in for masked heads; to be set before anything is asked."""
+    whole: "tuple[Predictions, Sequence[int]] | None" = None
+    """Of some examples of a split: those on all of it, and the places of these; what is known is not computed again."""
 
     def __init__(
         self, subject: Subject, split: Split, store: PredictionStore, reporter: Reporter, batches: Batches | None = None
@@ -130,7 +132,12 @@ class Predictions:
 
     def stored(self, mask: HeadMask) -> Kept | None:
         """What is kept under a mask, if the store has it; a damaged entry is noted and counts as none."""
-        return self.store.get(self.key(mask))
+        kept = self.store.get(key := self.key(mask))
+        if kept is None and self.whole is not None and self.store.keeps:
+            whole, places = self.whole
+            kept = self.store.get(replace(key, data=whole._data))
+            return None if kept is None else kept[list(places)]
+        return kept
 
     def keep(self, mask: HeadMask, kept: Kept) -> None:
         """Put what is kept under a mask into the store; a `StoreError` if that cannot be written."""

@@ -17,7 +17,7 @@ from prune_heads.selection import lowest_first
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies import repeated
 from prune_heads.studies.curves import curves
-from prune_heads.studies.repeated import curves_of_seeds, samples_of
+from prune_heads.studies.repeated import curves_of_seeds, enough_of, samples_of
 from prune_heads.studies.scoring import Lab, score
 
 SHAPE = (4, 4, 4)
@@ -143,6 +143,41 @@ def test_areas_by_hand(setup, monkeypatch, is_disjoint):
     said = str(curve_page(record).to_markdown())
     assert "gradient - magnitude" in said
     assert ("5 disjoint samples, their mean; examples of each: gradient 8" in said) is is_disjoint
+
+
+@pytest.mark.parametrize("is_grouped", [False, True])
+def test_a_long_split_is_measured_in_part(setup, monkeypatch, is_grouped):
+    """The curve is of all examples, its samples of some, in whole groups; what is known is kept."""
+    monkeypatch.setattr(repeated, "ENOUGH", 20)
+    monkeypatch.setattr(repeated, "USEFUL", 1)
+    lab = Lab(setup, Reporter())
+    whole = lab.predictions("validation")
+    if is_grouped:
+        whole.__dict__["groups"] = np.arange(len(whole.split)) // 3
+    part = enough_of(whole, lab, 3)
+    places = [whole.split.columns["text"].index(text) for text in part.split.columns["text"]]
+    assert len(places) == (18 if is_grouped else 20)
+    assert places == sorted(set(places))
+    if is_grouped:
+        assert set(np.bincount(np.array(places) // 3)) == {0, 3}
+        return
+    options = Curves(("gradient", "ablation"), steps=4, score_samples=5, seed=3)
+    record = curves(setup, options, Reporter())
+    assert record["score_samples"]["measured_on"] == [20]
+    assert record["lines"] == curves(setup, replace(options, score_samples=None), Reporter())["lines"]
+    mask = HeadMask(SHAPE, frozenset({(0, 1)}))
+    kept = whole.of(mask)
+    monkeypatch.setattr(predictions, "predict", None)  # nothing is computed
+    np.testing.assert_array_equal(part.of(mask), kept[places])
+    of = {(row["first"], row["second"]): row["values"] for row in record["sampled_areas"]}
+    monkeypatch.undo()
+    monkeypatch.setattr(repeated, "USEFUL", 1)
+    samples = samples_of({"": lab.predictions("train")}, lab, 5, 3)[1][""]
+    for sample, value in zip(samples, of["gradient", None], strict=True):
+        masks = lowest_first(score(lab.subject, Scoring(), sample).scores, HeadMask(SHAPE), 4)
+        values = [part.metric_of(part.of(mask)) for mask in masks]
+        assert value == pytest.approx(area_under_curve([len(mask) for mask in masks], values))
+    assert "Measured on some examples: 20 of 30 of validation." in str(curve_page(record).to_markdown())
 
 
 def test_without_the_option_nothing_is_drawn(setup):

@@ -175,7 +175,16 @@ def _sampled(record: Record) -> list[Table]:
     how = "disjoint samples, their mean" if about["disjoint"] else "resamples, around that of the curve"
     note = f"{record['configuration']['score_samples']} {how}; examples of each: {sizes or 'none needed'}."
     forms = {"value": "+.4f", "95% interval": "+.4f to"}
-    return [Table.of("Areas, for other scoring samples and other examples", rows, forms, (note,), n_keys=2)]
+    return [
+        Table.of("Areas, for other scoring samples and other examples", rows, forms, (note + few_of(record),), n_keys=2)
+    ]
+
+
+def few_of(record: Record) -> str:
+    """A sentence on how many examples the curves of scoring samples were measured, where not on all of them."""
+    pairs = zip(record.get("score_samples", {}).get("measured_on", ()), record["data"], strict=False)
+    few = (f"{n:,} of {data['n_examples']:,} of {data['split']}" for n, data in pairs if n < data["n_examples"])
+    return f" Measured on some examples: {said}." if (said := ", ".join(few)) else ""
 
 
 def _kept(record: Record) -> list[Table]:

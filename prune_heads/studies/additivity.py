@@ -124,7 +124,7 @@ def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
     check_units("what random masks are measured on", [whole])
     groups, n = np.arange(len(whole.split)) if whole.groups is None else whole.groups, whole.n_units
     first = np.isin(groups, np.random.default_rng(seed).permutation(n)[: n // 2])
-    return [lab.of(whole.split.at(np.flatnonzero(side).tolist())) for side in (first, ~first)]
+    return [lab.part(whole, np.flatnonzero(side).tolist()) for side in (first, ~first)]
 
 
 def responses_of(measured: Measured, masks: Sequence[HeadMask]) -> Iterator[tuple[str, Numbers]]:

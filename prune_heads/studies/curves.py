@@ -26,7 +26,7 @@ from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.statistics.margins import kept_up_to
 from prune_heads.studies.ablating import among
 from prune_heads.studies.measuring import Measured
-from prune_heads.studies.repeated import areas_sampled, check_units, samples_of
+from prune_heads.studies.repeated import areas_sampled, check_units, enough_of, samples_of
 from prune_heads.studies.scoring import Lab, given, names_of_own, note_oracle, score
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import removed_heads
@@ -88,8 +88,12 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     sampled = {said[n]: [rank(n, look(each))[2][0] for each in parts] for n, parts in samples.items()}
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
-    masks += [mask for of in sampled.values() for sample in of for mask in sample]
-    measured = [Measured(each, masks, options.seed) for each in every]
+    others = [mask for of in sampled.values() for sample in of for mask in sample]
+    measured, on_few = list[Measured](), list[Measured]()
+    for each in every:
+        few = enough_of(each, lab, options.seed) if n_samples else each
+        measured.append(Measured(each, masks + others if few is each else masks, options.seed))
+        on_few.append(measured[-1] if few is each else Measured(few, masks + others, options.seed))
     study.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
     if (margin := options.margin) is not None:
@@ -99,10 +103,11 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     of_samples: dict[str, Any] = {}
     if n_samples:
         sizes = {said[name]: [len(each.split) for each in parts] for name, parts in samples.items()}
-        of_samples["score_samples"] = {"disjoint": is_disjoint, "n_examples": sizes}
+        measured_on = [len(each.predictions.split) for each in on_few]
+        of_samples["score_samples"] = {"disjoint": is_disjoint, "n_examples": sizes, "measured_on": measured_on}
         how = {"n": n_samples, "seed": options.seed, "is_disjoint": is_disjoint}
         draws_of = {about["criterion"]: draws for about, _, draws in orders}
-        of_samples["sampled_areas"] = [row for on in measured for row in areas_sampled(draws_of, sampled, on, **how)]
+        of_samples["sampled_areas"] = [row for on in on_few for row in areas_sampled(draws_of, sampled, on, **how)]
     study.lap("statistics")
     there = ~np.concatenate((going - every[0].gone).keep())
     scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]

@@ -24,6 +24,7 @@ from prune_heads.studies.measuring import Measured
 from prune_heads.studies.scoring import Lab
 
 USEFUL = 100  # examples of a scoring sample; fewer give orders that say little of that of the whole
+ENOUGH = 1_500  # examples; on all of a larger split five samples take six times as long as one curve
 
 Masks = Sequence[HeadMask]  # of an order, one a point
 Record = dict[str, Any]
@@ -54,9 +55,19 @@ def samples_of(
         units = rng.permutation(n_units) if is_disjoint else rng.integers(0, n_units, n * n_units)
         of = places if whole.groups is None else whole.groups
         counts = (np.bincount(part, minlength=n_units)[of] for part in np.array_split(units, n))
-        return [lab.of(whole.split.at(np.repeat(places, each).tolist())) for each in counts]
+        return [lab.part(whole, np.repeat(places, each).tolist()) for each in counts]
 
     return is_disjoint, {name: drawn(whole) for name, whole in examples.items()}
+
+
+def enough_of(whole: Predictions, lab: Lab, seed: int) -> Predictions:
+    """At most `ENOUGH` random examples, in whole groups, to measure the curves of all scoring samples on."""
+    if len(whole.split) <= ENOUGH:
+        return whole
+    of = np.arange(len(whole.split)) if whole.groups is None else whole.groups
+    units = np.random.default_rng(seed).permutation(whole.n_units)
+    n_taken = max(2, int(np.searchsorted(np.bincount(of)[units].cumsum(), ENOUGH, side="right")))
+    return lab.part(whole, np.flatnonzero(np.isin(of, units[:n_taken])).tolist())
 
 
 def areas_sampled(

@@ -112,8 +112,7 @@ def score(
             spread.answers([(examples, asked_masks(examples, masked))])
     elif examples is not None:
         subject.prove_gates(examples.batches)
-    gradients = None if spread is None else spread.gradients
-    asked = asked or given(subject, scoring, examples, masked, differentiate=gradients)
+    asked = asked or given(subject, scoring, examples, masked, differentiate=spread and spread.gradients)
     cure = ". Try --dtype float32, and check the checkpoint's weights"
     scores = criterion.score(asked).check_finite(f"the scores of {scoring.criterion}", cure)
     scores = NORMALIZERS[scoring.normalize].score(scores)
@@ -186,6 +185,12 @@ class Lab:
         if self.setup.dtype == "mixed":
             check_margins(found.subject)
             found.lower = lambda: self._lower.of(split)
+        return found
+
+    def part(self, whole: Predictions, places: Sequence[int]) -> Predictions:
+        """Those on the examples at these places; what the store has of the whole is not computed again."""
+        found = self.of(whole.split.at(places))
+        found.whole = whole, places
         return found
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prune_heads.paper import published, sheet
-from prune_heads.reporting.curves import REACHED, Line, by_percent, lines, reached
+from prune_heads.reporting.curves import REACHED, Line, by_percent, few_of, lines, reached
 from prune_heads.reporting.figures import curves, heads
 from prune_heads.reporting.michel2019.shown import Records, Shown, drawn, ends, is_translation, table_of
 from prune_heads.reporting.words import ATTENTION, Record, Row, metric_name, share, subject_of, within
@@ -67,7 +67,8 @@ def figure3(records: Records) -> Shown:
                 name = f"area, {row['first']} - {row['second']}"
                 areas[-1] |= {name: row["value"], f"95% interval, {name}": ends(row)}
     forms = {key: "+.4f to" if key.startswith("95%") else ".4f" for row in areas for key in list(row)[2:]}
-    return Shown(table, figures, Table.of("", areas, forms))
+    notes = (f"{subject_of(record)}:{few}" for record in every if (few := few_of(record)))
+    return Shown(table, figures, Table.of("", areas, forms, tuple(notes)))
 
 
 def figure4(records: Records) -> Shown:
