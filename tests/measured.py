@@ -214,7 +214,8 @@ def tables() -> dict[str, "Table"]:
         speed.append({"model": record["model"]["name"], **published, **gates, **ratio})
         record = of(f"ablation-{name}")
         sides = {side: each["seconds"] for side, each in record["sides"].items()}
-        sides["engine in bfloat16"] = record["bfloat16"]["seconds"]
+        reduced = {dtype: record.get(dtype) for dtype in ("bfloat16", "mixed")}
+        sides |= {f"engine in {dtype}": side["seconds"] for dtype, side in reduced.items() if side}
         for side, seconds in sides.items():
             what = {"model": record["model"]["name"], "examples": record["n_examples"], "side": side.replace("_", " ")}
             ablations.append({**what, "seconds": seconds, "over the engine": record["ratios"].get(side)})

@@ -27,6 +27,7 @@ from prune_heads.studies.setup import load_subject
 SECONDS = {
     "engine": (2.0, 4.0, 3.0),
     "bfloat16": (1.0, 1.5, 2.0),
+    "correction": (0.5, 0.1, 0.4),
     "one_at_a_time": (0.5, 0.8, 0.2),
     "published": (10.0, 30.0, 7.0),
 }
@@ -59,6 +60,7 @@ def clock(monkeypatch):
     names = {"float32": "engine", "bfloat16": "bfloat16"}
     monkeypatch.setattr(side, "table", timed(side.table, lambda self: names[self.setup.dtype]))
     monkeypatch.setattr(side, "alone", timed(side.alone, lambda *_: "one_at_a_time"))
+    monkeypatch.setattr(module, "corrected", timed(module.corrected, lambda *_: "correction"))
     in_here = timed(lambda setup, split, mask: module._in_a_process(setup, split, mask, 1), lambda *_: "published")
     monkeypatch.setattr(module, "published_evaluation", in_here)
     rates = itertools.cycle(RATES)
@@ -87,7 +89,15 @@ def test_ratios_are_medians_of_those_of_each_repeat(setup, clock):
         "engine: 3.0 s for 12 masks",
         f"ratio {ratio:.1f}x (each repeat: 3.0, 2.4, 0.8) to one masked evaluation at a time",
     ]
-    assert re.fullmatch(r"engine in bfloat16: 1\.5 s; \d+ of 390 predictions flip", lines[-1])
+    assert re.fullmatch(r"engine in bfloat16: 1\.5 s; \d+ of 390 predictions flip", lines[-2])
+    both = [a + b for a, b in zip(SECONDS["bfloat16"], SECONDS["correction"], strict=True)]
+    assert report["mixed"]["seconds"] == statistics.median(both) == 1.6
+    of_engine = statistics.median(a / b for a, b in zip(SECONDS["engine"], both, strict=True))
+    assert report["mixed"]["ratios"]["engine"] == round(of_engine, 2) == 1.33
+    assert report["mixed"]["n_flipped"] == 0 < report["mixed"]["n_float32"]
+    assert lines[-1].startswith(
+        "engine in mixed: 1.6 s, 100.0% of the answers in float32; 0 differ; ratio 1.3x to float32, "
+    )
     assert report["sides"]["engine"] == {"seconds": 3.0}
     assert report["bfloat16"]["seconds"] == 1.5
     assert report["bfloat16"]["ratios"]["engine"] == 2.0

@@ -80,7 +80,17 @@ def ablation_ratios(report: Mapping[str, Any]) -> list[str]:
         f"floor: {floor['multiply_adds']:.2e} multiply-adds at {floor['matrix_rate']:.2e} a second are "
         f"{floor['seconds']:.1f} s; the engine reaches {floor['share']:.0%} of that rate",
         f"engine in bfloat16: {reduced['seconds']:.1f} s{flips}",
+        *_mixed(report["mixed"]),
     ]
+
+
+def _mixed(mixed: Mapping[str, Any]) -> list[str]:
+    """The table of float32 at the price of bfloat16, where answers are chosen."""
+    if not mixed:
+        return []
+    ratios = ", ".join(f"{mixed['ratios'][name]:.1f}x to {of}" for name, of in {"engine": "float32", **SIDES}.items())
+    share = f"{mixed['n_float32'] / mixed['n_pairs']:.1%} of the answers in float32"
+    return [f"engine in mixed: {mixed['seconds']:.1f} s, {share}; {mixed['n_flipped']:,} differ; ratio {ratios}"]
 
 
 def _times(ratio: float, each: list[float]) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.benchmark.scoring import check_published, published_length
 from prune_heads.ablation import DEFAULT_MEMORY, ManyMasks, ablations
-from prune_heads.ablation.mixed import n_different
+from prune_heads.ablation.mixed import corrected, n_different
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.checkpoints import kernels, use_pytorch
 from prune_heads.evaluation import predict
@@ -39,7 +39,8 @@ def benchmark_ablation(setup: Setup, reporter: Reporter, *, repeats: int = 3, co
     """Median seconds of each side, ratios to the engine in each repeat, and the floor of the machine.
 
     Args:
-        setup: Model, task and conditions; the sides that are compared run in float32.
+        setup: Model, task and conditions; the sides that are compared run in float32. So does the engine in bfloat16,
+            and where answers are chosen in mixed precision, which is bfloat16 and then what float32 corrects of it.
         reporter: Told about stages and notes.
         repeats: Timed repeats of all sides, in turn; a batch of each is run before.
         compiled: Compile the engine's layers first; the time that takes is given apart.
@@ -57,6 +58,8 @@ def benchmark_ablation(setup: Setup, reporter: Reporter, *, repeats: int = 3, co
         "one_at_a_time": lambda: exact.alone(probe),
         "published": lambda: published_evaluation(exact.setup, split.name, probe),
     }
+    if exact.predictions.objective.chooses:
+        timed["correction"] = lambda: corrected(exact.predictions, results["bfloat16"], exact.run.pairs)
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     rates: list[float] = []
     results: dict[str, Any] = {}
@@ -72,7 +75,13 @@ def benchmark_ablation(setup: Setup, reporter: Reporter, *, repeats: int = 3, co
     n_heads = len(masks)
     for name in ("one_at_a_time", "published"):
         seconds[name] = [n_heads * value for value in seconds[name]]
-    flips = _flips(exact, results["engine"], results["bfloat16"])
+    mixed: dict[str, Any] = {}
+    if "correction" in timed:
+        both = [sum(each) for each in zip(seconds["bfloat16"], seconds["correction"], strict=True)]
+        mixed = {"seconds": _median(both), "ratios": _ratios_to(both, seconds)}
+        mixed |= _flips(exact, results["engine"], results["correction"])
+        ran = exact.predictions.corrections[-1]
+        mixed |= {name: ran[name] for name in ("n_pairs", "n_float32", "bound")}
     needed = ablation_multiply_adds(
         attention_blocks(exact.predictions.subject.model),
         exact.predictions.batches.n_tokens,
@@ -110,12 +119,10 @@ def benchmark_ablation(setup: Setup, reporter: Reporter, *, repeats: int = 3, co
         },
         "bfloat16": {
             "seconds": _median(seconds["bfloat16"]),
-            "ratios": {
-                name: round(statistics.median(_ratios(seconds[name], seconds["bfloat16"])), 2)
-                for name in ("engine", *ratios)
-            },
-            **flips,
+            "ratios": _ratios_to(seconds["bfloat16"], seconds),
+            **_flips(exact, results["engine"], results["bfloat16"]),
         },
+        "mixed": mixed,
     }
 
 
@@ -141,8 +148,10 @@ class _Side:
         self.compile_seconds = time.perf_counter() - start
 
     def table(self) -> Kept:
-        """The logits under every mask, `(1 + n_heads, n_examples, n_labels)`, in the order of the batches."""
-        return np.concatenate([self.run.logits(batch) for batch in self.predictions.batches], axis=1)
+        """The logits under every mask, `(1 + n_heads, n_examples, n_labels)`, in file order."""
+        rows = [(batch.index, self.run.logits(batch)) for batch in self.predictions.batches]
+        order = np.argsort(np.concatenate([index for index, _ in rows]))
+        return np.concatenate([kept for _, kept in rows], axis=1)[:, order]
 
     def alone(self, mask: HeadMask) -> Kept:
         """One masked evaluation with the same batches."""
@@ -232,6 +241,12 @@ def _flips(exact: _Side, first: Kept, second: Kept) -> dict[str, int]:
         "n_predictions": first.shape[0] * first.shape[1],
         "n_flipped": sum(n_different(subject.objective, a, b) for a, b in zip(first, second, strict=True)),
     }
+
+
+def _ratios_to(side: Sequence[float], seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Of the float32 sides to one in less."""
+    names = ("engine", "one_at_a_time", "published")
+    return {name: round(statistics.median(_ratios(seconds[name], side)), 2) for name in names}
 
 
 def _ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
