@@ -145,7 +145,7 @@ def test_areas_by_hand(setup, monkeypatch, is_disjoint):
     assert ("5 disjoint samples, their mean; examples of each: gradient 8" in said) is is_disjoint
 
 
-@pytest.mark.parametrize("is_grouped", [False, True])
+@pytest.mark.parametrize("is_grouped", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_long_split_is_measured_in_part(setup, monkeypatch, is_grouped):
     """The curve is of all examples, its samples of some, in whole groups; what is known is kept."""
     monkeypatch.setattr(repeated, "ENOUGH", 20)
