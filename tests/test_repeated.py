@@ -177,7 +177,7 @@ def test_a_long_split_is_measured_in_part(setup, monkeypatch, is_grouped):
         masks = lowest_first(score(lab.subject, Scoring(), sample).scores, HeadMask(SHAPE), 4)
         values = [part.metric_of(part.of(mask)) for mask in masks]
         assert value == pytest.approx(area_under_curve([len(mask) for mask in masks], values))
-    assert "Measured on some examples: 20 of 30 of validation." in str(curve_page(record).to_markdown())
+    assert "Measured on 20 of 30 examples of validation." in str(curve_page(record).to_markdown())
 
 
 def test_without_the_option_nothing_is_drawn(setup):

@@ -183,8 +183,8 @@ def _sampled(record: Record) -> list[Table]:
 def few_of(record: Record) -> str:
     """A sentence on how many examples the curves of scoring samples were measured, where not on all of them."""
     pairs = zip(record.get("score_samples", {}).get("measured_on", ()), record["data"], strict=False)
-    few = (f"{n:,} of {data['n_examples']:,} of {data['split']}" for n, data in pairs if n < data["n_examples"])
-    return f" Measured on some examples: {said}." if (said := ", ".join(few)) else ""
+    few = (f"{n:,} of {data['n_examples']:,} examples of {data['split']}" for n, data in pairs if n < data["n_examples"])
+    return f" Measured on {said}." if (said := " and ".join(few)) else ""
 
 
 def _kept(record: Record) -> list[Table]:

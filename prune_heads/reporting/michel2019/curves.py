@@ -67,7 +67,7 @@ def figure3(records: Records) -> Shown:
                 name = f"area, {row['first']} - {row['second']}"
                 areas[-1] |= {name: row["value"], f"95% interval, {name}": ends(row)}
     forms = {key: "+.4f to" if key.startswith("95%") else ".4f" for row in areas for key in list(row)[2:]}
-    notes = (f"{subject_of(record)}:{few}" for record in every if (few := few_of(record)))
+    notes = (f"Differences of areas, {subject_of(record)}:{few.lower()}" for record in every if (few := few_of(record)))
     return Shown(table, figures, Table.of("", areas, forms, tuple(notes)))
 
 
