@@ -182,7 +182,7 @@ def _sampled(record: Record) -> list[Table]:
 
 def few_of(record: Record) -> str:
     """A sentence on how many examples the curves of scoring samples were measured, where not on all of them."""
-    pairs = zip(record.get("score_samples", {}).get("measured_on", ()), record["data"], strict=False)
+    pairs = zip(record.get("score_samples", {}).get("measured_on", ()), record.get("data", ()), strict=False)
     few = (f"{n:,} of {d['n_examples']:,} examples of {d['split']}" for n, d in pairs if n < d["n_examples"])
     return f" Measured on {said}." if (said := " and ".join(few)) else ""
 
