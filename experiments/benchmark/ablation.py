@@ -10,6 +10,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from experiments.benchmark.scoring import check_published, published_length
 from prune_heads.ablation import DEFAULT_MEMORY, ManyMasks, ablations
-from prune_heads.ablation.mixed import corrected, n_different
+from prune_heads.ablation.mixed import check_margins, corrected, n_different
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.checkpoints import kernels, use_pytorch
+from prune_heads.errors import UnfitError
 from prune_heads.evaluation import predict
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
@@ -58,7 +60,8 @@ def benchmark_ablation(setup: Setup, reporter: Reporter, *, repeats: int = 3, co
         "one_at_a_time": lambda: exact.alone(probe),
         "published": lambda: published_evaluation(exact.setup, split.name, probe),
     }
-    if exact.predictions.objective.chooses:
+    with suppress(UnfitError):
+        check_margins(exact.predictions.subject)
         timed["correction"] = lambda: corrected(exact.predictions, results["bfloat16"], exact.run.pairs)
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     rates: list[float] = []

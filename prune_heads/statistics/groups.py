@@ -29,6 +29,11 @@ def n_units(n_examples: int, groups: Array | None) -> int:
     return n_examples if groups is None else int(groups.max()) + 1
 
 
+def units(n_examples: int, groups: Array | None) -> Array:
+    """`(n_examples,)`: which of them each example belongs to, by numbers from 0."""
+    return np.arange(n_examples) if groups is None else groups
+
+
 def clustered_mcnemar(right: Array, also_right: Array, groups: Array) -> float:
     """Two-sided p-value that two predictions are right equally often, of examples in groups.
 

@@ -24,6 +24,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.selection import count_for_fraction
+from prune_heads.statistics.groups import units
 from prune_heads.statistics.tables import correlate
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.measuring import Measured
@@ -122,7 +123,7 @@ def halves(whole: Predictions, lab: Lab, seed: int) -> list[Predictions]:
     An `UnfitError` if there are fewer than two examples or groups.
     """
     check_units("what random masks are measured on", [whole])
-    groups, n = np.arange(len(whole.split)) if whole.groups is None else whole.groups, whole.n_units
+    groups, n = units(len(whole.split), whole.groups), whole.n_units
     first = np.isin(groups, np.random.default_rng(seed).permutation(n)[: n // 2])
     return [lab.part(whole, np.flatnonzero(side).tolist()) for side in (first, ~first)]
 

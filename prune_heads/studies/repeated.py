@@ -18,6 +18,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics import area_under_curve
+from prune_heads.statistics.groups import units
 from prune_heads.statistics.margins import INSIDE, non_inferior
 from prune_heads.statistics.seeds import crossed
 from prune_heads.studies.measuring import Measured
@@ -52,9 +53,9 @@ def samples_of(
     @cache
     def drawn(whole: Predictions) -> list[Predictions]:
         rng, n_units, places = np.random.default_rng(seed), whole.n_units, np.arange(len(whole.split))
-        units = rng.permutation(n_units) if is_disjoint else rng.integers(0, n_units, n * n_units)
-        of = places if whole.groups is None else whole.groups
-        counts = (np.bincount(part, minlength=n_units)[of] for part in np.array_split(units, n))
+        order = rng.permutation(n_units) if is_disjoint else rng.integers(0, n_units, n * n_units)
+        of = units(len(places), whole.groups)
+        counts = (np.bincount(part, minlength=n_units)[of] for part in np.array_split(order, n))
         return [lab.part(whole, np.repeat(places, each).tolist()) for each in counts]
 
     return is_disjoint, {name: drawn(whole) for name, whole in examples.items()}
@@ -64,10 +65,10 @@ def enough_of(whole: Predictions, lab: Lab, seed: int) -> Predictions:
     """At most `ENOUGH` random examples, in whole groups, to measure the curves of all scoring samples on."""
     if len(whole.split) <= ENOUGH:
         return whole
-    of = np.arange(len(whole.split)) if whole.groups is None else whole.groups
-    units = np.random.default_rng(seed).permutation(whole.n_units)
-    n_taken = max(2, int(np.searchsorted(np.bincount(of)[units].cumsum(), ENOUGH, side="right")))
-    return lab.part(whole, np.flatnonzero(np.isin(of, units[:n_taken])).tolist())
+    of = units(len(whole.split), whole.groups)
+    order = np.random.default_rng(seed).permutation(whole.n_units)
+    n_taken = max(2, int(np.searchsorted(np.bincount(of)[order].cumsum(), ENOUGH, side="right")))
+    return lab.part(whole, np.flatnonzero(np.isin(of, order[:n_taken])).tolist())
 
 
 def areas_sampled(
