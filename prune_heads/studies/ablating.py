@@ -49,6 +49,8 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
             choosing = lab.predictions(name)
         if name in [split.name for split in splits]:
             reporter.note(f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them")
+    for split in (each for each in splits if len(each) == 1):
+        reporter.note(f"{split.name}: one example says nothing of others: no interval or test can be relied on")
     chosen_on = None if choosing is None else identify_split(choosing.split)
     study.begin(setup, options, **lab.identify(splits), chosen_on=chosen_on)
     asked = every if choosing is None or choosing in every else [*every, choosing]

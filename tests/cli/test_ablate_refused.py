@@ -181,3 +181,10 @@ def test_predictions_that_are_all_alike_give_numbers(metric, own, invoke, json_o
     assert all(0 < p <= 1 for row in report["p_value"] for p in row)
     texts = [(tmp_path / "out" / name).read_text() for name in ("table.md", "table.tex", "ablations.csv")]
     assert not [text for text in (invoke(*words).stdout, *texts) if "nan" in text.lower()]
+
+
+def test_one_example_is_said_to_say_nothing(invoke, tmp_path):
+    done = invoke("ablate", "--split", "validation_matched", "--max-examples", 1, "--output", tmp_path / "one")
+    assert done.exit_code == 0
+    assert "validation_matched: one example says nothing of others: no interval or test can be relied on" in done.stderr
+    assert "NaN" not in (tmp_path / "one" / "record.json").read_text("utf-8")
