@@ -31,6 +31,7 @@ _WHAT = "a file of options"
 # Keys of a file: the models, the file by which `prune-heads finetune` makes one that is not there, and what stands for
 # {seed} in both of several that differ by their seed.
 _SUBJECT, _FINETUNE, _SEEDS = "subject", "finetune", "seeds"
+_OF_SEEDS = "seeds must be a list of two or more, each once, for {seed} in the paths of model and finetune"
 
 
 class Planned(NamedTuple):
@@ -60,6 +61,10 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any], asked: typ
         subjects = [dict(each) for each in default_subjects(name)]
     usual = {"task": default_task(name)} if is_paper else {}
     every = [each for subject in subjects for each in _by_seed(file, {**values, **subject}, given)]
+    for seeded in {group for group, _ in every if group}:
+        models = [each["model"] for group, each in every if group == seeded]
+        if len({*models}) < max(2, len(models)):
+            raise OptionError(f"{file.name}: {_OF_SEEDS}; got those of {', '.join(models)}.")
     return [_planned(file, each, usual, given, group, asked) for group, each in every]
 
 
@@ -69,10 +74,8 @@ def _by_seed(file: Path, values: dict[str, Any], given: Mapping[str, Any]) -> li
     if seeds is None or "model" in given:
         return [("", values)]
     paths = {key: path for key, path in paths.items() if key == "model" or path}
-    is_many = isinstance(seeds, list) and len({*map(str, seeds)}) >= max(2, len(seeds))
-    if not is_many or not all("{seed}" in path for path in paths.values()):
-        must = "seeds must be a list of two or more, each once, for {seed} in the paths of model and finetune"
-        raise OptionError(f"{file.name}: {must}; got {seeds} and {' and '.join(paths.values())!r}.")
+    if not isinstance(seeds, list) or not seeds or not all("{seed}" in path for path in paths.values()):
+        raise OptionError(f"{file.name}: {_OF_SEEDS}; got {seeds} and {' and '.join(paths.values())!r}.")
     put = [{key: path.replace("{seed}", str(seed)) for key, path in paths.items()} for seed in seeds]
     return [(f"{paths['model']} {values.get('task')}", {**values, **each}) for each in put]
 

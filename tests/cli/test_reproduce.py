@@ -11,10 +11,11 @@ from tiny import write_sst2
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import reproduction
-from prune_heads.cli.reproduce import Reproduction
+from prune_heads.cli.reproduce import Reproduction, planned
+from prune_heads.errors import OptionError
 from prune_heads.execution.claims import NAME, Claims, Owner, held, machine
 from prune_heads.objectives import TASKS
-from prune_heads.options import Setup
+from prune_heads.options import Comparing, Setup
 from prune_heads.options.studies import Conditions, Form
 from prune_heads.paper import default_subjects, default_task
 from prune_heads.progress import Reporter
@@ -327,7 +328,8 @@ def test_seeds_are_one_subject_by_hand(invoke, json_of, by_seed, tmp_path):
     ("about", "said"),
     [
         ('model = "m-{seed}"\nseeds = [1]', "seeds must be a list of two or more, each once"),
-        ('model = "m-{seed}"\nseeds = [1, 1]', "got [1, 1] and 'm-{seed}'"),
+        ('model = "m-{seed}"\nseeds = [1, 1]', "got those of m-1, m-1"),
+        ('model = "m-{seed}"\nseeds = []', "got [] and 'm-{seed}'"),
         ('model = "m-{seed}"\nseeds = 3', "got 3"),
         ('model = "m"\nseeds = [1, 2]', "for {seed} in the paths of model and finetune; got [1, 2] and 'm'"),
         ('model = "m-{seed}"\nfinetune = "f.toml"\nseeds = [1, 2]', "got [1, 2] and 'm-{seed} and f.toml'"),
@@ -336,6 +338,21 @@ def test_seeds_are_one_subject_by_hand(invoke, json_of, by_seed, tmp_path):
 def test_faults_of_seeds(about, said, tmp_path, refused):
     (tmp_path / "f.toml").write_text(f'[[subject]]\ntask = "sst2"\n{about}\n')
     assert said in refused("reproduce", "figure6", "--config", tmp_path / "f.toml", "--output", tmp_path / "o", code=2)
+
+
+def test_seeds_that_are_asked_different_things_are_one_group(tmp_path):
+    one, two = ('[[subject]]\nmodel = "m-{seed}"\ntask = "sst2"\n' for _ in range(2))
+    (tmp_path / "f.toml").write_text(f"{one}seeds = [1]\nsteps = 4\n{two}seeds = [2, 3]\n")
+    found = planned("compare", tmp_path / "f.toml", {}, Comparing)
+    assert [(Path(each.setup.model).name, each.conditions.steps) for each in found] == [
+        ("m-1", 4),
+        ("m-2", 10),
+        ("m-3", 10),
+    ]
+    assert len({each.group for each in found}) == 1
+    (tmp_path / "f.toml").write_text(f"{one}seeds = [1]\n{two}seeds = [1, 2]\n")
+    with pytest.raises(OptionError, match="each once"):
+        planned("compare", tmp_path / "f.toml", {}, Comparing)
 
 
 def test_faults_of_what_is_fine_tuned(refused, in_training, tmp_path):
