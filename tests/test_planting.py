@@ -1,6 +1,7 @@
 """Planted heads: what is overwritten, what is not, and what exact ablation says, by plain transformers."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,6 +133,15 @@ def test_heads_in_which_noise_fails_can_be_taken_by_others(monkeypatch):
     assert sites.left == [(2, 0), (0, 1), (2, 1), (0, 0)]
     assert plants.noisy(None, sites, None).heads == ((2, 0),)  # the third one that fails is told of
     assert sites.left == [(2, 1), (0, 1), (0, 0)]
+
+
+@pytest.mark.parametrize(("lost", "largest", "is_dead"), [(3e-5, 50, True), (3e-5, 0.1, False), (3e-3, 50, False)])
+def test_rounding_of_a_dead_head_grows_with_the_responses(monkeypatch, lost, largest, is_dead):
+    losses = np.array([[0.0, lost], [0.0, 0.0]])
+    monkeypatch.setattr(plants, "_losses", lambda predictions, masks: (losses, np.array([-largest, -0.01])))
+    split = SimpleNamespace(columns={"text": ["a", "b"]})
+    predictions = SimpleNamespace(gone=HeadMask((2,)), split=split)
+    assert plants.confirmed(predictions, plants.Plant("dead", ((0, 1),)))["is_confirmed"] is is_dead
 
 
 @pytest.mark.thorough

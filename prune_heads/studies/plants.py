@@ -30,6 +30,7 @@ STEPS, _BATCH, _RATE = 300, 32, 0.01  # of Adam, which trains heads; the rate fa
 _LEARNED = 0.02  # a loss below which training ends, if `_BATCH` steps in a row are
 _TRIES, _SIZES = 3, 12  # heads that are made noise, and sizes of it, until the model is better without one
 MOST_TRIED = 2 * _TRIES * _SIZES  # masks by which one plant of noise is found
+_ROUNDING = 1e-5  # of one plus the largest response: what another batch changes in float32
 _RIGHT = 0.9  # share of the examples with the word that must be answered right
 
 
@@ -59,7 +60,7 @@ def confirmed(predictions: Predictions, plant: Plant, sure: float = SURE) -> dic
     `losses` are the mean losses of the response without each of its heads alone, `together` without all of them, each
     with its standard error; of a word, over the examples that have it.
 
-    - `dead`: no response changes at all.
+    - `dead`: no response changes by more than rounding, which grows with the largest one.
     - `noise`: the response is better without, by `SURE` standard errors.
     - `copies`: without both it is worse by as much; without each, less than a quarter is lost, two errors included.
     - `feature`, `rare`: it is worse without, by as much, and with the head most of them are answered right.
@@ -67,7 +68,7 @@ def confirmed(predictions: Predictions, plant: Plant, sure: float = SURE) -> dic
     gone, first = predictions.gone, next(iter(predictions.split.columns.values()))
     each_and_all = [*([head] for head in plant.heads), plant.heads]
     masks = [HeadMask(gone.n_heads, frozenset(heads)) | gone for heads in each_and_all]
-    losses = _losses(predictions, masks)
+    losses, before = _losses(predictions, masks)
     there = [plant.word is None or text.startswith(f"{plant.word} ") for text in first]
     losses = losses[there]
     *alone, (mean, error) = [_mean(column) for column in losses.T]
@@ -76,7 +77,7 @@ def confirmed(predictions: Predictions, plant: Plant, sure: float = SURE) -> dic
         answers = predictions.answers(predictions.of(gone))
         found["right"] = float(np.mean((answers == predictions.references)[there]))
     rules = {
-        "dead": bool(np.abs(losses).max() < 1e-5),
+        "dead": bool(np.abs(losses).max() < _ROUNDING * (1 + np.abs(before).max())),
         "noise": mean < -sure * error,
         "copies": mean > SURE * error and all(each + 2 * of < mean / 4 for each, of in alone),
     }
@@ -92,7 +93,7 @@ class Sites:
 
     def __init__(self, predictions: Predictions, needed: int, rng: np.random.Generator) -> None:
         masks = ablations("without-one", predictions.gone)
-        lost = _losses(predictions, list(masks.values())).mean(axis=0)
+        lost = _losses(predictions, list(masks.values()))[0].mean(axis=0)
         ranked = [list(masks)[i] for i in np.argsort(lost, kind="stable")]
         half = ranked[: max(len(ranked) // 2, needed)]
         if len(ranked) < 2 * needed:
@@ -110,10 +111,10 @@ class Sites:
         return head
 
 
-def _losses(predictions: Predictions, masks: Sequence[HeadMask]) -> NDArray[np.float64]:
-    """`(n_examples, n_masks)`: the response that each example loses under each mask."""
+def _losses(predictions: Predictions, masks: Sequence[HeadMask]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`(n_examples, n_masks)`: what each example loses of its response under each mask; and what it has without any."""
     found = Examples(predictions.subject.model, predictions).responses([predictions.gone, *masks])
-    return found[:, :1] - found[:, 1:]
+    return found[:, :1] - found[:, 1:], found[:, 0]
 
 
 def _mean(losses: NDArray[np.float64]) -> tuple[float, float]:
