@@ -148,7 +148,8 @@ def test_a_result_names_its_experiment_and_was_made_from_a_clean_tree(file):
     if record["command"] == "compare":
         assert record["provenance"]["dirty"] is False
         wanted = [
-            (each.setup.task, list(each.conditions.names)) for each in planned("compare", experiment, {}, Comparing)
+            (Path(each.setup.task).name, list(each.conditions.names))
+            for each in planned("compare", experiment, {}, Comparing)
         ]
         assert [(each["task"], each["criteria"]) for each in record["asked"]] == wanted
         return
