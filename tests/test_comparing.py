@@ -59,6 +59,12 @@ def record(store, tmp_path_factory):
     return found
 
 
+def test_what_a_criterion_says_of_its_scores_is_in_the_record(store, tmp_path):
+    options = replace(OPTIONS, criterion=("greedy",), score_samples=2, masks=30)
+    (subject,) = compared(tmp_path / "sweep", [(replace(SETUP, store=store), options, "")])[0]["subjects"]
+    assert [note for note in subject["notes"] if note.startswith("greedy: 30 masks were spent when ")]
+
+
 def named(record):
     return {each["criterion"]: each for each in record["subjects"][0]["criteria"]}
 

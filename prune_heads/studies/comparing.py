@@ -153,7 +153,8 @@ class Ground:
         predict_masks(self.on, self.order(scores))
         passes = [sum(each) for each in zip((0.0, 0.0), *(examples.spent.values() if examples else ()), strict=True)]
         of_passes = dict(zip(("forward", "backward"), passes, strict=True))
-        return {**found, "scores": scores.to_json(), "passes": of_passes, "seconds": seconds}
+        of_its = [note for note in self.on.reporter.notes if note.startswith(f"{name}: ")]  # others move with a kill
+        return {**found, "notes": of_its, "scores": scores.to_json(), "passes": of_passes, "seconds": seconds}
 
 
 @dataclass(frozen=True)

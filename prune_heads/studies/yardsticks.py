@@ -89,6 +89,7 @@ def judge(subject: Subject, ground: Ground, found: Mapping[str, Sequence[Record]
     options, on, gone, is_disjoint = subject.options, ground.on, ground.on.gone, ground.is_disjoint
     left_out = {name: each["unfit"] for name, trials in found.items() for each in trials if "unfit" in each}
     on.reporter.note(*(f"{name} is left out: {why}" for name, why in left_out.items()))
+    on.reporter.note(*sorted({note for trials in found.values() for each in trials for note in each.get("notes", ())}))
     for name in options.names:
         note_oracle(name, ground.whole.split, [on.split], on.reporter)
     rows = {name: subject.row(name) for name in found if name not in left_out}
