@@ -22,6 +22,7 @@ _KINDS: Mapping[str, tuple[str, str]] = {
 }
 """What a criterion looks at -> its words, and whose look its point has."""
 _MOST = 8  # lines of a panel
+_ASIDE = 1.1  # from one point to the next of the same cost
 _APART = 0.045  # of the height, between two names
 
 
@@ -46,10 +47,16 @@ def _mark(kind: str) -> dict[str, Any]:
 
 
 def _points(axes: Axes, summary: Summary) -> None:
-    """Points with bars of 95%, and their names in a column at the right, each led to by a thin line."""
-    for each in summary.means:
+    """Points with bars of 95%, and their names in a column at the right, each led to by a thin line.
+
+    Points of the same cost stand side by side.
+    """
+    costs, beside = [each.passes for each in summary.means], list[float]()
+    for i, each in enumerate(summary.means):
         bars = {"linewidth": 1.2, "capsize": 2, **_mark(each.looks_at)}
-        axes.errorbar(each.passes, each.value, each.half, **bars)
+        aside = costs[:i].count(each.passes) - (costs.count(each.passes) - 1) / 2
+        beside.append(each.passes * _ASIDE**aside)
+        axes.errorbar(beside[i], each.value, each.half, **bars)
     most, n = max(each.passes for each in summary.means), len(summary.subjects)
     ticks = [0, *(10**i for i in range(5) if 10**i <= max(10, most))]
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
@@ -57,13 +64,13 @@ def _points(axes: Axes, summary: Summary) -> None:
     axes.set(xlim=(-0.3, max(10.0, 2 * most)), ylim=axes.get_ylim(), xlabel="passes over the scoring examples")
     axes.set(ylabel="gain over random orders, points", title=f"mean of {n} subjects" if n > 1 else summary.subjects[0])
     axes.axhline(0, color="0.5", linewidth=0.8, linestyle=":")
-    line = {"arrowstyle": "-", "color": "0.75", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+    line = {"arrowstyle": "-", "color": "0.75", "linewidth": 0.6, "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)}
     low, high = axes.get_ylim()
     at = 1.0 + _APART
     for i, each in enumerate(summary.means):  # as high as its point, if there is room below the name before it
         at = max(min(at - _APART, (each.value - low) / (high - low)), _APART * (len(summary.means) - 1 - i))
         looks: dict[str, Any] = {"arrowprops": line, "textcoords": "axes fraction", "va": "center", "fontsize": 8}
-        axes.annotate(each.criterion, (each.passes, each.value), (1.04, at), annotation_clip=False, **looks)
+        axes.annotate(each.criterion, (beside[i], each.value), (1.04, at), annotation_clip=False, **looks)
 
 
 def curves_figures(record: Record) -> dict[str, Figure]:
