@@ -194,6 +194,7 @@ def test_subjects_and_seeds_are_summed_up(store, tmp_path):
     assert own == (pytest.approx(100 * gain["value"]), pytest.approx(100 * (gain["high"] - gain["value"])))
     (group,) = found["groups"]
     assert group["subjects"] == names[:2]
+    assert [each["group"] for each in found["subjects"]] == [names[0], names[0], None]  # never a path
     assert group["agrees"]["magnitude"]["value"] == pytest.approx(1)
     text = comparison_page(found).to_markdown()
     assert "## Mean gain, 3 subjects" in text

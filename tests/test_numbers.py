@@ -24,7 +24,7 @@ NO_MEASUREMENTS = {
     r"\((?:Post, |Michel, Levy and Neubig, )?20\d\d\)|Devlin et al\., 2019": "the year of a paper",
     r"transformers (?:4\.44|\d)(?![\d.]\d)|Python 3\.11\+": "versions",
     r"\d+(?: \+ \d)? layers x \d+ heads(?:, \d+ wide)?": "the size of a model",
-    r"p < 0\.01": "the paper's level",
+    r"p < 0\.01|\b95% interval|level of 5%": "a level of tests",
     r"\[?(?:[Ss]eed|[Tt]ables?|[Ff]igures?) \[?\d+|\[\d\]": "the name of a run, or a part of the paper",
     r"\(8 bytes an example and head\)": "two float32",
 }

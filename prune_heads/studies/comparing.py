@@ -39,7 +39,7 @@ class Subject:
     name: str  # `minilm-cola on cola`
     setup: Setup
     options: Comparing
-    group: str = ""  # what fine-tunings by several seeds share
+    group: str = ""  # what fine-tunings by several seeds share: the name of the first one
 
     @property
     def names(self) -> list[str]:
@@ -67,12 +67,16 @@ class Subject:
 
 
 def subjects_of(planned: Sequence[tuple[Setup, Comparing, str]]) -> list[Subject]:
-    """With a name each, `minilm-cola on cola`; the second of one name is `... (2)`."""
+    """With a name each, `minilm-cola on cola`; the second of one name is `... (2)`. A group is named by its first."""
     about = [setup.configuration() for setup, _, _ in planned]
     names = [f"{each['model']} on {each['task']}" for each in about]
     numbers = [names[:i].count(name) + 1 for i, name in enumerate(names)]
-    named = (name + (f" ({n})" if n > 1 else "") for name, n in zip(names, numbers, strict=True))
-    return [Subject(name, *each) for name, each in zip(named, planned, strict=True)]
+    named = [name + (f" ({n})" if n > 1 else "") for name, n in zip(names, numbers, strict=True)]
+    first = dict[str, str]()
+    for name, (_, _, group) in zip(named, planned, strict=True):
+        first.setdefault(group, name)
+    about_each = zip(named, planned, strict=True)
+    return [Subject(name, setup, asked, group and first[group]) for name, (setup, asked, group) in about_each]
 
 
 def sweep_of(subjects: Sequence[Subject]) -> Sweep:
