@@ -1,0 +1,169 @@
+"""What results/criteria.md finds is so in the records beside it: each finding has a condition here."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from prune_heads.reporting.comparison import mean_difference, summaries
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+PAGE = (RESULTS / "criteria.md").read_text(encoding="utf-8")
+FORWARD = ("output-norm", "relative-norm", "entropy", "confidence", "first-token")
+BY_MASKS = ("regression", "shapley", "greedy")
+LEARNED = ("causal-gates", "l0-gates", "subset-gates")
+SURE = {"gnorm", "gnorm-published", "shapley", "l0-gates", "subset-gates"}
+
+
+@cache
+def record(name):
+    return json.loads((RESULTS / name / "record.json").read_text(encoding="utf-8"))
+
+
+def criteria(name, subject):
+    """Criterion -> what the record says of it on a subject."""
+    (found,) = [each for each in record(name)["subjects"] if each["name"] == subject]
+    return {each["criterion"]: each for each in found["criteria"]}
+
+
+def better(name, subject):
+    """Pairs of criteria of which the first is surely better on a subject, after Holm's adjustment."""
+    (found,) = [each for each in record(name)["subjects"] if each["name"] == subject]
+    sure = [each for each in found["pairs"] if each["p_holm"] < 0.05]
+    return {(e["first"], e["second"]) if e["value"] > 0 else (e["second"], e["first"]) for e in sure}
+
+
+def over_random(name, subject):
+    return {first for first, second in better(name, subject) if second == "random"}
+
+
+COLA = [("compare-glue", f"minilm-cola{seed} on cola") for seed in ("", "-seed-1", "-seed-2")]
+RTE = ("compare-glue", "minilm-rte on rte")
+
+
+def passes(each):
+    return sum(each["passes"].values())
+
+
+@cache
+def planted():
+    """Criterion -> kind of plant -> share of those planted that it finds."""
+    found = {}
+    for each in (
+        each for subject in record("compare-planted")["subjects"] for each in subject["criteria"] if each["recall"]
+    ):
+        for kind, of in each["recall"].items():
+            total = found.setdefault(each["criterion"], {}).setdefault(kind, [0, 0])
+            total[:] = total[0] + of["found"], total[1] + of["n"]
+    return {name: {kind: hits / n for kind, (hits, n) in of.items()} for name, of in found.items()}
+
+
+def gains_of(name):
+    """Mean gains of the criteria, best first."""
+    return summaries(record(name))[0].means
+
+
+def differs(name, first, second):
+    """How far the mean areas of two criteria are apart, in halves of its 95% interval."""
+    value, half = mean_difference(record(name)["subjects"], first, second)
+    return value / half
+
+
+FINDINGS = {
+    "On RTE, where the model is little better than a guess, no criterion differs from random orders or from another "
+    "one.": lambda: not better(*RTE),
+    "On CoLA, both forms of Greedy-Gnorm, Shapley values, hard-concrete gates and subset sampling surely beat random "
+    "orders. Which of them is best is open. They were compared on one fine-tuning.": lambda: (
+        over_random(*COLA[0]) == SURE and not [pair for pair in better(*COLA[0]) if {*pair} <= SURE]
+    ),
+    "Of the criteria of few passes, attention attribution alone surely beats random orders on more than one of the "
+    "three fine-tunings.": lambda: (
+        [name for name in criteria(*COLA[1]) if sum(name in over_random(*of) for of in COLA) > 1]
+        == ["attention-attribution"]
+    ),
+    "Nothing is surely better than the gradient of the gates, which takes two passes. Greedy-Gnorm takes over fifty "
+    "times as many.": lambda: (
+        not [first for of in (*COLA, RTE) for first, second in better(*of) if second == "gradient"]
+        and passes(criteria(*COLA[0])["gradient"]) == 2
+        and passes(criteria(*COLA[0])["gnorm"]) > 100
+    ),
+    "No criterion is surely worse than the entropy or the confidence of the maps. On each fine-tuning some are surely "
+    "better than the confidence.": lambda: (
+        not [first for of in (*COLA, RTE) for first, _ in better(*of) if first in ("entropy", "confidence")]
+        and all("confidence" in {second for _, second in better(*of)} for of in COLA)
+    ),
+    "Ablation by the metric is no better than random orders: the scores of two samples of a few hundred examples do "
+    "not agree.": lambda: all(
+        "ablation" not in over_random(*of) and criteria(*of)["ablation"]["agrees"]["low"] < 0 for of in (*COLA, RTE)
+    ),
+    "That scores are stable says nothing of what they are worth: norms and maps give the same order on each sample, "
+    "and none of them surely beats random orders.": lambda: all(
+        criteria(*of)[name]["agrees"]["value"] > 0.98 and name not in over_random(*of)
+        for of in (*COLA, RTE)
+        for name in FORWARD
+    ),
+    "Over three fine-tunings of one checkpoint, the scores of all criteria agree in part, and those of ablation "
+    "hardly.": lambda: all(
+        (each["value"] < 0.2) if name == "ablation" else (each["value"] > 0.5)
+        for name, each in record("compare-glue")["groups"][0]["agrees"].items()
+    ),
+    "HIES, with its weight fixed beforehand, is surely worse than Michel's score, which is one half of it.": lambda: (
+        differs("compare-glue", "hies", "gradient") < -1
+    ),
+    "All criteria but second order and row sums surely beat random orders, the norm of the weights and the entropy "
+    "among them. Greedy-Gnorm with labels is surely worse than the gradient.": lambda: (
+        {each.criterion for each in gains_of("compare-mini") if each.value < each.half} == {"second-order", "row-sums"}
+        and differs("compare-mini", "gnorm", "gradient") < -1
+    ),
+    "All criteria but first-token, ablation, regression, greedy removal and subset sampling find every dead head. "
+    "First-token finds none: without weights a head looks at all tokens alike.": lambda: (
+        {name for name, of in planted().items() if of["dead"] < 1}
+        == {"first-token", "ablation", "regression", "greedy", "subset-gates"}
+        and planted()["first-token"]["dead"] == 0
+    ),
+    "A head that alone decides the label of many examples is always found by regression on masks and by attention "
+    "attribution. The gradient, HIES, Greedy-Gnorm with labels, row sums and the norm of the weights never find "
+    "it.": lambda: (
+        {name for name, of in planted().items() if of["feature"] == 1} == {"regression", "attention-attribution"}
+        and {name for name, of in planted().items() if of["feature"] == 0}
+        == {"gradient", "hies", "gnorm", "row-sums", "magnitude"}
+    ),
+    "A head that few examples need is hard to find. Entropy and confidence find most of them, criteria by masks and "
+    "gates that are learned hardly any.": lambda: (
+        {name for name, of in planted().items() if of["rare"] > 0.6} == {"entropy", "confidence"}
+        and max(of["rare"] for of in planted().values()) < 0.7
+        and all(planted()[name]["rare"] < 0.1 for name in (*BY_MASKS, *LEARNED))
+    ),
+    "No criterion finds all heads that only add noise. Those without a sign are not asked.": lambda: (
+        max(of["noise"] for of in planted().values() if "noise" in of) < 0.8
+    ),
+    "In these models greedy removal has the largest gain. The gradient and both forms of Greedy-Gnorm are surely "
+    "worse. The norm of a head's output beside its layer's is surely worse than random orders.": lambda: (
+        (gains := gains_of("compare-planted"))[0].criterion == "greedy"
+        and all(differs("compare-planted", "greedy", name) > 2 for name in ("gradient", "gnorm", "gnorm-published"))
+        and [each.criterion for each in gains if each.value < -each.half] == ["relative-norm"]
+    ),
+}
+
+
+def findings(page):
+    """The items of the page's lists, on a line each."""
+    return [" ".join(item.split()) for item in re.findall(r"^- (.*(?:\n  .*)*)", page, re.M)]
+
+
+def test_each_finding_has_a_condition():
+    assert findings(PAGE) == [*FINDINGS]
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=lambda text: " ".join(text.split()[:6]))
+def test_a_finding_is_so(finding):
+    assert FINDINGS[finding]()
+
+
+def test_a_finding_that_is_not_so_is_found():
+    assert findings("- One\n  of two lines.\n- Two.\n") == ["One of two lines.", "Two."]
+    assert not over_random(*RTE)
+    assert ("gnorm", "ablation") in better(*COLA[0])
+    assert ("ablation", "gnorm") not in better(*COLA[0])
