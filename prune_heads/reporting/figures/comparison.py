@@ -58,7 +58,7 @@ def _points(axes: Axes, summary: Summary) -> None:
         beside.append(each.passes * _ASIDE**aside)
         axes.errorbar(beside[i], each.value, each.half, **bars)
     most, n = max(each.passes for each in summary.means), len(summary.subjects)
-    ticks = [0, *(10**i for i in range(5) if 10**i <= max(10, most))]
+    ticks = [0, *(10**i for i in range(5) if 10**i <= max(10, 2 * most))]
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set(xlim=(-0.3, max(10.0, 2 * most)), ylim=axes.get_ylim(), xlabel="passes over the scoring examples")
