@@ -315,5 +315,5 @@ def test_a_verdict_goes_by_the_interval(record, value, verdict):
 def test_in_a_terminal_several_subjects_have_their_means_and_the_notes_of_what_is_shown(request):
     record = read_json(request.config.rootpath / "results" / "compare-mini" / "record.json", "a record")
     wide, narrow = (" ".join(comparison_page(record, narrow=is_narrow).to_markdown().split()) for is_narrow in (0, 1))
-    assert [said for said in ("ties", "sums", "in table.md") if said in wide] == ["ties", "sums"]
-    assert [said for said in ("ties", "sums", "in table.md") if said in narrow] == ["in table.md"]
+    assert [said for said in ("ties:", "sums:", "in table.md") if said in wide] == ["ties:", "sums:"]
+    assert [said for said in ("ties:", "sums:", "in table.md") if said in narrow] == ["in table.md"]
