@@ -61,7 +61,7 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any], asked: typ
         subjects = [dict(each) for each in default_subjects(name)]
     usual = {"task": default_task(name)} if is_paper else {}
     every = [each for subject in subjects for each in _by_seed(file, {**values, **subject}, given)]
-    for seeded in {group for group, _ in every if group}:
+    for seeded in dict.fromkeys(group for group, _ in every if group):
         models = [each["model"] for group, each in every if group == seeded]
         if len({*models}) < max(2, len(models)):
             raise OptionError(f"{file.name}: {_OF_SEEDS}; got those of {', '.join(models)}.")

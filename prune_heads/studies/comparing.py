@@ -72,11 +72,10 @@ def subjects_of(planned: Sequence[tuple[Setup, Comparing, str]]) -> list[Subject
     names = [f"{each['model']} on {each['task']}" for each in about]
     numbers = [names[:i].count(name) + 1 for i, name in enumerate(names)]
     named = [name + (f" ({n})" if n > 1 else "") for name, n in zip(names, numbers, strict=True)]
-    first = dict[str, str]()
-    for name, (_, _, group) in zip(named, planned, strict=True):
-        first.setdefault(group, name)
-    about_each = zip(named, planned, strict=True)
-    return [Subject(name, setup, asked, group and first[group]) for name, (setup, asked, group) in about_each]
+    groups = [group for _, _, group in planned]
+    first = dict(zip(reversed(groups), reversed(named), strict=True))
+    every = zip(named, planned, strict=True)
+    return [Subject(name, setup, options, group and first[group]) for name, (setup, options, group) in every]
 
 
 def sweep_of(subjects: Sequence[Subject]) -> Sweep:
