@@ -4,6 +4,8 @@
     python -m tests.measured sweep     # the machinery of sweeps, with trials that return at once
     python -m tests.measured memory    # `prune-heads score` on more and more sentences: its peak
     python -m tests.measured replaced  # orders of heads by what stands in for a head; wants the shared folder
+    python -m tests.measured recovery  # what wins back the loss of pruning; wants the shared folder, and hours
+    python -m tests.measured head-dropout  # whether it flattens the curve of pruning; the same
     python -m tests.measured tables    # nothing: the tables of all records, into NAME.md
 
 The first and `replaced` give the same numbers everywhere, the others want a machine that does nothing else.
@@ -63,6 +65,20 @@ def replaced() -> list[Row]:
     from experiments.replacing import agreement, subjects
 
     return [row for setup in subjects() for row in agreement(setup)]
+
+
+def recovery() -> list[Row]:
+    """A row a model, share of its heads and way to win back what is lost."""
+    from experiments.recovery import WORK, subjects, won_back
+
+    return [row for setup in subjects() for row in won_back(setup, WORK)]
+
+
+def head_dropout() -> list[Row]:
+    """A row a fine-tuning with and without, and one a task."""
+    from experiments.head_dropout import TASKS, fine_tunings, flatter
+
+    return [row for task in TASKS for row in flatter(list(fine_tunings(task)))]
 
 
 def _all_heads(task: str) -> str:
@@ -204,6 +220,9 @@ def tables() -> dict[str, "Table"]:
         cells |= {row["replace"]: row["spearman"]["value"], f"overlap, {row['replace']}": row["overlap"]}
     forms = {key: ".2f" for key in next(iter(by_task.values())) if key not in ("task", "model")}
     found["replaced"] = Table.of("", list(by_task.values()), forms)
+    for name, made in (("recovery", recovery_table), ("head-dropout", dropout_table)):
+        if (RECORDS / f"{name}.json").is_file():
+            found[name] = made(of(name)["rows"])
     speed, ablations = [], []
     for name in ("sst2", "mnli"):
         record = of(name)
@@ -224,6 +243,47 @@ def tables() -> dict[str, "Table"]:
     return found | {"ablations": Table.of("", ablations, {"seconds": ".0f", "over the engine": "{:.1f}x"})}
 
 
+def recovery_table(rows: Sequence[Row]) -> "Table":
+    """Models and shares of their heads down, ways across: points less than the whole model has."""
+    from prune_heads.tables import Table
+
+    found: dict[Any, Row] = {}
+    ways = dict.fromkeys(row["way"] for row in rows if row["share"])
+    for row in rows:
+        about = {"model": row["model"], "metric": row["metric"].replace("_", " "), "heads gone": row["share"]}
+        cells = found.setdefault((row["model"], row["share"]), about | dict.fromkeys(ways))
+        cells[row["way"]] = tuple(row[key] for key in ("difference", "low", "high"))
+    return Table.of("", list(found.values()), {"heads gone": "{:.0%}"} | dict.fromkeys(ways, _with_ends()))
+
+
+def dropout_table(rows: Sequence[Row]) -> "Table":
+    """Fine-tunings without and with head dropout, and the mean of their differences."""
+    from prune_heads.tables import Table
+
+    found = []
+    for row in rows:
+        about = {"task": row["task"], "metric": row["metric"].replace("_", " ")}
+        for side in ("without", "with") if "models" in row else ("difference",):
+            of = row[side]
+            name = f"mean difference of {row['n_seeds']}" if side == "difference" else row["models"][side == "with"]
+            ends = {key: each if isinstance(each, float) else tuple(each.values()) for key, each in of.items()}
+            found.append({**about, "model": name, **ends})
+    return Table.of("", found, dict.fromkeys(("whole", "area", "flatness"), _with_ends()))
+
+
+def _with_ends() -> Any:
+    """In points, where there are three values with the ends of an interval."""
+    from prune_heads.tables import Form
+
+    def write(value: Any) -> str:
+        if isinstance(value, float):
+            return f"{100 * value:.2f}"
+        middle, low, high = (100 * each for each in value)
+        return f"{middle:+.2f} ({low:+.2f} to {high:+.2f})"
+
+    return Form(write)
+
+
 def write_tables() -> None:
     """Into results/benchmark/NAME.md, and on the page that names them."""
     from prune_heads.files import write_text
@@ -234,7 +294,14 @@ def write_tables() -> None:
     fill(RECORDS.parent / "README.md")
 
 
-MEASURES: dict[str, Callable[[], list[Row]]] = {"suite": suite, "sweep": sweep, "memory": memory, "replaced": replaced}
+MEASURES: dict[str, Callable[[], list[Row]]] = {
+    "suite": suite,
+    "sweep": sweep,
+    "memory": memory,
+    "replaced": replaced,
+    "recovery": recovery,
+    "head-dropout": head_dropout,
+}
 
 
 def main(name: str) -> None:
