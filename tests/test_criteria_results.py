@@ -41,6 +41,8 @@ def over_random(name, subject):
 
 COLA = [("compare-glue", f"minilm-cola{seed} on cola") for seed in ("", "-seed-1", "-seed-2")]
 RTE = ("compare-glue", "minilm-rte on rte")
+TRANSLATION = ("compare-decoder", "mini on mini-translation")
+DECODERS = [("compare-decoder", f"mini-decoder-{task} on mini-{task}") for task in ("acceptability", "sentiment")]
 
 
 def passes(each):
@@ -116,6 +118,30 @@ FINDINGS = {
     "among them. Greedy-Gnorm with labels is surely worse than the gradient.": lambda: (
         {each.criterion for each in gains_of("compare-mini") if each.value < each.half} == {"second-order", "row-sums"}
         and differs("compare-mini", "gnorm", "gradient") < -1
+    ),
+    "On all three, the gradient, Greedy-Gnorm with labels, attention attribution and second order surely beat random "
+    "orders. Nothing is surely better than the gradient on any of them.": lambda: (
+        set.intersection(*(over_random(*of) for of in (*DECODERS, TRANSLATION)))
+        == {"gradient", "gnorm", "attention-attribution", "second-order"}
+        and not [pair for of in (*DECODERS, TRANSLATION) for pair in better(*of) if pair[1] == "gradient"]
+    ),
+    "On the mean of the three, the norms, the maps, ablation, HIES and Greedy-Gnorm as published are surely worse than "
+    "the gradient. Attention attribution is surely better, by about a point.": lambda: (
+        all(
+            differs("compare-decoder", name, "gradient") < -1
+            for name in (*FORWARD, "magnitude", "ablation", "hies", "gnorm-published")
+        )
+        and differs("compare-decoder", "attention-attribution", "gradient") > 1
+        and 0.5 < mean_difference(record("compare-decoder")["subjects"], "attention-attribution", "gradient")[0] < 1.5
+    ),
+    "Row sums and integrated gradients are good orders of the translation model's heads. On the decoder for "
+    "acceptability two samples hardly agree by either.": lambda: all(
+        criteria(*TRANSLATION)[name]["gain"]["value"] > criteria(*TRANSLATION)["gradient"]["gain"]["value"]
+        and criteria(*DECODERS[0])[name]["agrees"]["value"] < 0.4
+        for name in ("row-sums", "integrated-gradients")
+    ),
+    "Exact ablation of flagged heads is not defined for translations.": lambda: (
+        "screened" not in criteria(*TRANSLATION) and "screened" in criteria(*DECODERS[0])
     ),
     "All criteria but first-token, ablation, regression, greedy removal and subset sampling find every dead head. "
     "First-token finds none: without weights a head looks at all tokens alike.": lambda: (
