@@ -39,8 +39,8 @@ def over_random(name, subject):
     return {first for first, second in better(name, subject) if second == "random"}
 
 
-COLA = [("compare-glue", f"minilm-cola{seed} on cola") for seed in ("", "-seed-1", "-seed-2")]
-RTE = ("compare-glue", "minilm-rte on rte")
+COLA = [("compare-cola-rte", f"minilm-cola{seed} on cola") for seed in ("", "-seed-1", "-seed-2")]
+RTE = ("compare-cola-rte", "minilm-rte on rte")
 TRANSLATION = ("compare-decoder", "mini on mini-translation")
 DECODERS = [("compare-decoder", f"mini-decoder-{task} on mini-{task}") for task in ("acceptability", "sentiment")]
 
@@ -109,10 +109,10 @@ FINDINGS = {
     "The scores of the three fine-tunings agree in part by all criteria but ablation, by which they hardly "
     "agree.": lambda: all(
         (each["value"] < 0.2) if name == "ablation" else (each["value"] > 0.5)
-        for name, each in record("compare-glue")["groups"][0]["agrees"].items()
+        for name, each in record("compare-cola-rte")["groups"][0]["agrees"].items()
     ),
     "HIES, with its weight fixed beforehand, is surely worse than Michel's score, which is one half of it.": lambda: (
-        differs("compare-glue", "hies", "gradient") < -1
+        differs("compare-cola-rte", "hies", "gradient") < -1
     ),
     "All criteria but second order and row sums surely beat random orders, the norm of the weights and the entropy "
     "among them. Greedy-Gnorm with labels is surely worse than the gradient.": lambda: (
