@@ -41,12 +41,24 @@ def over_random(name, subject):
 
 COLA = [("compare-cola-rte", f"minilm-cola{seed} on cola") for seed in ("", "-seed-1", "-seed-2")]
 RTE = ("compare-cola-rte", "minilm-rte on rte")
+SEVEN = ("compare-cola-rte",)
+UNPLANTED = (*SEVEN, "compare-mini", "compare-few", "compare-decoder")
 TRANSLATION = ("compare-decoder", "mini on mini-translation")
 DECODERS = [("compare-decoder", f"mini-decoder-{task} on mini-{task}") for task in ("acceptability", "sentiment")]
 
 
 def passes(each):
     return sum(each["passes"].values())
+
+
+def seconds(name, subject):
+    return json.loads((RESULTS / name / "seconds.json").read_text(encoding="utf-8"))["seconds"][subject]
+
+
+def gained_less(criterion):
+    """By how many points less a criterion gains on the built-in suite by eight examples than by sixty-four."""
+    by_few, by_more = ({each.criterion: each.value for each in gains_of(f"compare-{name}")} for name in ("few", "mini"))
+    return by_more[criterion] - by_few[criterion]
 
 
 @cache
@@ -67,13 +79,59 @@ def gains_of(name):
     return summaries(record(name))[0].means
 
 
-def differs(name, first, second):
+def subjects(*names):
+    return [each for name in names for each in record(name)["subjects"]]
+
+
+def differs(names, first, second):
     """How far the mean areas of two criteria are apart, in halves of its 95% interval."""
-    value, half = mean_difference(record(name)["subjects"], first, second)
+    value, half = mean_difference(subjects(*([names] if isinstance(names, str) else names)), first, second)
     return value / half
 
 
 FINDINGS = {
+    "At first, use the gradient of the gates: two passes. On no model here but those with planted heads is anything "
+    "surely better.": lambda: (
+        not [
+            pair
+            for name in UNPLANTED
+            for each in record(name)["subjects"]
+            for pair in better(name, each["name"])
+            if pair[1] == "gradient"
+        ]
+        and all(passes(criteria(*of)["gradient"]) == 2 for of in (*COLA, *DECODERS, TRANSLATION))
+    ),
+    "With a budget of a hundred passes, attention attribution is worth a try. On the mean of each comparison without "
+    "planted heads it surely beats random orders.": lambda: (
+        all(differs(name, "attention-attribution", "random") > 1 for name in UNPLANTED)
+        and passes(criteria(*COLA[0])["attention-attribution"]) < 100
+    ),
+    "On a decoder, these two hold as well.": lambda: all(
+        differs("compare-decoder", name, "random") > 1 and all(name in over_random(*of) for of in DECODERS)
+        for name in ("gradient", "attention-attribution")
+    ),
+    "On a large model, mind what grows with the number of heads. The passes of the gradient, of the mask search by "
+    "Fisher information, of integrated gradients and of the criteria by maps do not. Those of ablation, second order "
+    "and Greedy-Gnorm do. Those of attention attribution grow with the number of layers.": lambda: (
+        all(
+            passes(criteria("compare-mini", "mini on mini-inference")[name]) == passes(criteria(*COLA[0])[name])
+            for name in ("gradient", "fisher-search", "integrated-gradients", *FORWARD)
+        )
+        and all(
+            passes(criteria("compare-mini", "mini on mini-inference")[name]) < passes(criteria(*COLA[0])[name])
+            for name in ("ablation", "second-order", "gnorm")
+        )
+        and [  # of 6, 6 and 12 layers, of 12, 4 and 4 heads
+            passes(criteria(*of)["attention-attribution"]) for of in (COLA[0], DECODERS[0], TRANSLATION)
+        ]
+        == [16 * n_layers + 1 for n_layers in (6, 6, 12)]
+    ),
+    "When minutes matter: on CoLA the gradient takes less than a thirtieth of the time of attention attribution, and "
+    "less than a sixtieth of that of Greedy-Gnorm with labels.": lambda: (
+        (took := seconds(*COLA[0]))["gradient"] < min(took["attention-attribution"] / 30, took["gnorm"] / 60)
+    ),
+    "With few examples, too, use the gradient: by eight examples it gains on the built-in suite what it gains by "
+    "sixty-four, within two points.": lambda: abs(gained_less("gradient")) < 2,
     "On RTE, where the model is little better than a guess, no criterion differs from random orders or from another "
     "one.": lambda: not better(*RTE),
     "On CoLA, both forms of Greedy-Gnorm, Shapley values, hard-concrete gates and subset sampling surely beat random "
@@ -118,6 +176,22 @@ FINDINGS = {
     "among them. Greedy-Gnorm with labels is surely worse than the gradient.": lambda: (
         {each.criterion for each in gains_of("compare-mini") if each.value < each.half} == {"second-order", "row-sums"}
         and differs("compare-mini", "gnorm", "gradient") < -1
+    ),
+    "The gradient, the mask search by Fisher information, HIES, attention attribution and the criteria by one forward "
+    "pass gain what they gain by sixty-four examples, within two points.": lambda: all(
+        abs(gained_less(name)) < 2 for name in ("gradient", "fisher-search", "hies", "attention-attribution", *FORWARD)
+    ),
+    "Ablation by the metric gains ten points less. Integrated gradients gain over five points less.": lambda: (
+        10 < gained_less("ablation") < 11 and 5 < gained_less("integrated-gradients") < 7
+    ),
+    "No criterion is surely better than the gradient, on the mean or on any task.": lambda: all(
+        differs("compare-few", each.criterion, "gradient") < 1
+        and all(
+            (each.criterion, "gradient") not in better("compare-few", of["name"])
+            for of in record("compare-few")["subjects"]
+        )
+        for each in gains_of("compare-few")
+        if each.criterion != "gradient"
     ),
     "On all three, the gradient, Greedy-Gnorm with labels, attention attribution and second order surely beat random "
     "orders. Nothing is surely better than the gradient on any of them.": lambda: (
