@@ -1,5 +1,7 @@
 """Maps are what transformers gives, values and outputs what a hand computes; a map is proved before it is believed."""
 
+from functools import partial
+
 import pytest
 import torch
 from loading import load_classifier
@@ -352,6 +354,37 @@ def test_a_text_of_two_tokens_has_proved_maps(model_type):
     """A decoder's classifier reads the second of two tokens: its last map too must be seen to count."""
     model = tiny_model(model_type, attention="eager")
     assert unproved_maps(model, {"input_ids": torch.tensor([[7, 9]])}) == {}
+
+
+class _Coarse(nn.Module):
+    """Whether a logit is above an edge: most changes are not seen, as with few digits."""
+
+    def __init__(self, logits, of, edge):
+        super().__init__()
+        self.logits, self.of, self.edge = logits, of, edge
+
+    def forward(self, x):
+        return (self.logits(x)[:, self.of : self.of + 1] > self.edge).float()
+
+
+@torch.no_grad()
+def test_a_map_counts_though_the_answer_of_one_other_map_is_rounded_to_the_same():
+    model = tiny_model("bert", attention="eager", num_labels=9)
+    inputs = {"input_ids": torch.tensor([[7, 9, 4, 3, 8, 5]])}
+    block = attention_blocks(model)[0]
+
+    def logits(shifts):
+        with observing(model, {block.module: partial(torch.roll, shifts=shifts, dims=-1)}) as observe:
+            return observe(**inputs)[0].logits[0]
+
+    nearer = torch.maximum(*map(logits, (0, 1)))
+    of = int((logits(2) - nearer).argmax())
+    edge = float((logits(2) + nearer)[of]) / 2
+    assert float(nearer[of]) < edge < float(logits(2)[of])
+    model.classifier = _Coarse(model.classifier, of, edge)
+    assert block.name not in unproved_maps(model, inputs)
+    model.classifier.edge = 1e9
+    assert [*unproved_maps(model, inputs)] == [each.name for each in attention_blocks(model)]
 
 
 @torch.no_grad()
